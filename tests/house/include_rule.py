@@ -1,0 +1,74 @@
+"""A folder includes only folders to its left:
+
+    mali/  <-  allocator/  <-  src/  <-  examples/, tests/
+
+and the two on the left stay pure: they include of the system only what is listed here.
+"""
+
+import re
+
+from project_files import CXX
+
+# A folder, and the folders that it may include. examples/ links the library as a stranger would: installed headers only.
+MAY_INCLUDE = {
+    "mali": {"mali"},
+    "allocator": {"mali", "allocator"},
+    "src": {"mali", "allocator", "src"},
+    "examples": {"src", "examples"},
+    "tests": {"mali", "allocator", "src", "tests"},
+}
+FOLDERS = tuple(MAY_INCLUDE)
+
+# Headers that need neither an operating system nor a heap nor locks: mali/ runs in firmware. <cassert> and <cstring> are
+# what every firmware's C library has; <atomic> is there because a GPU walks the tables while they are written, <memory>
+# for std::addressof, <system_error> for the std::errc of <charconv>.
+PURE = {
+    "algorithm", "array", "atomic", "bit", "cassert", "charconv", "climits", "compare", "concepts", "cstddef", "cstdint",
+    "cstring", "initializer_list", "iterator", "limits", "memory", "new", "numeric", "optional", "ranges", "span",
+    "string_view", "system_error", "tuple", "type_traits", "utility", "variant",
+    "tl/expected.hpp",
+}  # fmt: skip
+
+# allocator/ has nodes, so it has a heap: mimalloc's, the C library's under a sanitizer, or the containers'. Still no OS and no locks: the caller's lock
+# covers it.
+WITH_HEAP = PURE | {"cstdlib", "functional", "map", "mimalloc.h", "set", "string", "unordered_map", "vector"}
+
+SYSTEM_HEADERS = {"mali": PURE, "allocator": WITH_HEAP}
+
+# The installed headers, which are src/include/granule/, are included as <granule/...>.
+INSTALLED = "granule/"
+
+_INCLUDE = re.compile(r"""\s*#\s*include\s*(?:"(?P<own>[^"]*)"|<(?P<system>[^>]*)>)""")
+
+
+def check(project):
+    known = set(project.files)
+    for file in project.under(FOLDERS, CXX):
+        folder = file.split("/")[0]
+        for number, line in project.lines(file):
+            match = _INCLUDE.match(line)
+            if not match:
+                continue
+            problem = _problem(folder, match["own"], match["system"], known)
+            if problem:
+                yield f"{file}:{number}: {problem}"
+
+
+def _problem(folder, own, system, known):
+    name = system if own is None else own
+    if name.startswith(INSTALLED):
+        name = "src/include/" + name
+    of_project = own is not None or name.split("/")[0] in FOLDERS
+    if not of_project:
+        allowed = SYSTEM_HEADERS.get(folder)
+        if allowed is not None and name not in allowed:
+            return f"<{name}> is not in the list of what {folder}/ may include of the system (tests/house/include_rule.py)"
+        return None
+    target = name.split("/")[0]
+    if target not in FOLDERS or name not in known:
+        return f'"{name}" is not a header of the project, written from its root'
+    if target not in MAY_INCLUDE[folder]:
+        return f'{folder}/ includes "{name}": a folder includes only folders to its left'
+    if folder == "examples" and target == "src" and not name.startswith("src/include/"):
+        return f'an example includes "{name}": it uses the installed headers only'
+    return None
