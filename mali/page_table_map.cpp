@@ -1,0 +1,158 @@
+// PageTable::map: a first pass proves that every leaf of the run stands over a hole and counts the tables that are
+// missing, then their pages are made sure of, then a second pass writes. Only the first two can refuse.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "mali/address.hpp"
+#include "mali/attributes.hpp"
+#include "mali/descriptor.hpp"
+#include "mali/page_table.hpp"
+#include "mali/page_table_path.hpp"
+#include "mali/result.hpp"
+
+namespace granule::mali {
+
+namespace {
+
+// Tables of `level` that hold some of [start, end), which is not empty.
+[[nodiscard]] constexpr std::uint64_t tables_touched(Va start, Va end, unsigned level) noexcept {
+    const unsigned shift = shift_at(level - 1);
+    return ((end.raw() - 1) >> shift) - (start.raw() >> shift) + 1;
+}
+
+// Tables below an entry of level `from` down to `to`, for leaves of level `to` in [start, end).
+[[nodiscard]] constexpr std::uint64_t tables_below(Va start, Va end, unsigned from, unsigned to) noexcept {
+    std::uint64_t tables = 0;
+    for (unsigned level = from + 1; level <= to; ++level) {
+        tables += tables_touched(start, end, level);
+    }
+    return tables;
+}
+
+}  // namespace
+
+std::uint64_t PageTable::most_tables_for(const LeafRun& run) noexcept {
+    if (run.count == 0) {
+        return 0;
+    }
+    const VaRange range = run.range();
+    return tables_below(range.start, range.end, 0, leaf_level(run.size)) + run.count * tables_behind(run.size);
+}
+
+Result<void, TableError> PageTable::check_run(const LeafRun& run) const noexcept {
+    const auto refuse = [&run](TableError::Code code) { return fail(TableError{code, run.start, run.size}); };
+    const std::uint64_t leaf_bytes = bytes_of(run.size);
+    if ((config_.leaf_sizes & leaf_bytes) == 0) {
+        return refuse(TableError::Code::kBadLeafSize);
+    }
+    if (run.count == 0) {
+        return refuse(TableError::Code::kEmpty);
+    }
+    if (!run.start.is_aligned(leaf_bytes)) {
+        return refuse(TableError::Code::kMisaligned);
+    }
+    const std::uint64_t space = std::uint64_t{1} << config_.va_bits;
+    if (run.start.raw() >= space || run.count > (space - run.start.raw()) / leaf_bytes) {
+        return refuse(TableError::Code::kOutOfRange);
+    }
+    return {};
+}
+
+TableError PageTable::first_leaf_below(TableError::Code code, std::uint64_t descriptor, Va va,
+                                       unsigned level) const noexcept {
+    va = va.align_down(span_at(level));
+    while (points_to_table(level, descriptor)) {
+        const TablePage table = memory_->table_at(table_pa(descriptor));
+        ++level;
+        // There is one: no table in the tree is empty.
+        const std::uint64_t* entry = std::find_if(table.entries, table.entries + kTableEntries - 1,
+                                                  [](std::uint64_t candidate) { return candidate != 0; });
+        va = va + static_cast<std::uint64_t>(entry - table.entries) * span_at(level);
+        descriptor = *entry;
+    }
+    return {code, va, leaf_size_at(level)};
+}
+
+// The tables that are missing.
+Result<std::uint64_t, TableError> PageTable::check_holes(Path& path, const LeafRun& run) const noexcept {
+    const unsigned target = leaf_level(run.size);
+    const Va end = run.range().end;
+    std::uint64_t missing = 0;
+    for (Va va = run.start; va < end;) {
+        const unsigned level = path.seek(va, target);
+        if (level < target) {
+            if (path.entry() != 0) {
+                return fail(
+                    TableError{TableError::Code::kAlreadyMapped, va.align_down(span_at(level)), leaf_size_at(level)});
+            }
+            const Va stop = std::min(end, va.align_down(span_at(level)) + span_at(level));
+            missing += tables_below(va, stop, level, target);
+            va = stop;
+            continue;
+        }
+        const Va stop = std::min(end, table_end(va, level));
+        const std::uint64_t* first = path.entries() + index_at(va, level);
+        const std::uint64_t* last = first + (stop - va) / span_at(level);
+        const std::uint64_t* taken = std::find_if(first, last, [](std::uint64_t candidate) { return candidate != 0; });
+        if (taken != last) {
+            const Va at = va + static_cast<std::uint64_t>(taken - first) * span_at(level);
+            if (points_to_table(level, *taken)) {
+                return fail(first_leaf_below(TableError::Code::kTableInTheWay, *taken, at, level));
+            }
+            return fail(TableError{TableError::Code::kAlreadyMapped, at, run.size});
+        }
+        va = stop;
+    }
+    return missing;
+}
+
+Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+    if (Result<void, TableError> possible = check_run(run); !possible) {
+        return possible;
+    }
+    const std::uint64_t leaf_bytes = bytes_of(run.size);
+    const std::uint64_t bytes = run.count * leaf_bytes;
+    if (!pa.is_aligned(leaf_bytes)) {
+        return fail(TableError{TableError::Code::kMisaligned, run.start, run.size});
+    }
+    const std::uint64_t pa_space = std::uint64_t{1} << config_.pa_bits;
+    if (pa.raw() >= pa_space || bytes > pa_space - pa.raw()) {
+        return fail(TableError{TableError::Code::kOutOfRange, run.start, run.size});
+    }
+    if (!attributes.read && !attributes.write) {
+        return fail(TableError{TableError::Code::kBadAttributes, run.start, run.size});
+    }
+
+    Path path(*this);
+    const Result<std::uint64_t, TableError> missing = check_holes(path, run);
+    if (!missing) {
+        return fail(missing.error());
+    }
+    const std::uint64_t needed = *missing + run.count * tables_behind(run.size);
+    if (needed > held()) {
+        const std::uint64_t shortage = needed - held();
+        if (!memory_->reserve(shortage)) {
+            return fail(TableError{TableError::Code::kOutOfTableMemory, run.start, run.size, shortage});
+        }
+        reserved_ += shortage;
+    }
+
+    const unsigned target = leaf_level(run.size);
+    const Va end = run.start + bytes;
+    std::uint64_t descriptor = encode_leaf(config_.format, run.size, pa, attributes);
+    for (Va va = run.start; va < end;) {
+        for (unsigned level = path.seek(va, target); level < target; ++level) {
+            path.add_table();
+        }
+        const Va stop = std::min(end, table_end(va, target));
+        path.write_leaves((stop - va) / leaf_bytes, descriptor, leaf_bytes);
+        descriptor += stop - va;
+        va = stop;
+    }
+    path.finish();
+    count_of(run.size) += run.count;
+    return {};
+}
+
+}  // namespace granule::mali
