@@ -1,0 +1,246 @@
+#include "allocator/va_heap.hpp"
+
+#include <bit>
+#include <cassert>
+#include <new>
+#include <utility>
+
+#include "allocator/hole_index.hpp"
+#include "allocator/va_block.hpp"
+
+namespace granule {
+
+namespace {
+
+constexpr std::uint64_t kMaxAlignment = kMaxVaEnd / 2;
+constexpr std::uint64_t kLowEnd = std::uint64_t{1} << 32;
+
+VaError bad_request(const char* why) noexcept {
+    return {.code = VaError::Code::kBadRequest, .why = why};
+}
+
+VaError out_of_memory() noexcept {
+    return {.code = VaError::Code::kOutOfMemory, .why = "no memory for the node of a block"};
+}
+
+constexpr bool whole_pages(std::uint64_t bytes) noexcept {
+    return is_aligned(bytes, kPageBytes);
+}
+
+constexpr bool page_power_of_two(std::uint64_t bytes) noexcept {
+    return std::has_single_bit(bytes) && bytes >= kPageBytes;
+}
+
+// Guards are below 2^47 each, so that they can be doubled and added to a size.
+constexpr bool valid_guard(std::uint64_t guard) noexcept {
+    return whole_pages(guard) && guard < kMaxVaEnd / 2;
+}
+
+unsigned page_bits_of(std::uint64_t power_of_two) noexcept {
+    return static_cast<unsigned>(std::countr_zero(power_of_two)) - kPageBits;
+}
+
+// The request in pages, or the rule that it breaks.
+Result<Shape, VaError> shape_of(const VaRequest& request) noexcept {
+    if (request.size == 0 || request.size > kMaxVaEnd || !whole_pages(request.size)) {
+        return fail(bad_request("the size is not a number of whole pages from 4 KiB to 2^48"));
+    }
+    if (!page_power_of_two(request.alignment) || request.alignment > kMaxAlignment) {
+        return fail(bad_request("the alignment is not a power of two from 4 KiB to 2^47"));
+    }
+    if (request.phase >= request.alignment || !whole_pages(request.phase)) {
+        return fail(bad_request("the phase is not a number of whole pages below the alignment"));
+    }
+    if (!valid_guard(request.guard)) {
+        return fail(bad_request("the guard is not a number of whole pages below 2^47"));
+    }
+    if (request.boundary != 0 && !page_power_of_two(request.boundary)) {
+        return fail(bad_request("the boundary is not a power of two of at least 4 KiB"));
+    }
+    if (static_cast<std::size_t>(request.zone) >= kVaZones) {
+        return fail(bad_request("there is no such zone"));
+    }
+    Shape shape;
+    shape.direction = request.direction;
+    shape.pages = (request.size + 2 * request.guard) >> kPageBits;
+    shape.alignment_bits = page_bits_of(request.alignment);
+    // The guard begins that much before the range: modulo the alignment, which 2^64 is a multiple of.
+    shape.phase = ((request.phase - request.guard) & (request.alignment - 1)) >> kPageBits;
+    if (request.boundary != 0 && request.boundary < kMaxVaEnd) {
+        // With alignment >= boundary, every place is at the same distance from the boundary before it.
+        const std::uint64_t window = request.boundary >> kPageBits;
+        if ((shape.phase & (window - 1)) + shape.pages > window) {
+            return fail(bad_request("size, guards and phase cross the boundary wherever the range begins"));
+        }
+        if (request.boundary > request.alignment) {
+            shape.boundary_bits = page_bits_of(request.boundary);
+        }
+    }
+    return shape;
+}
+
+// The rule that a zone breaks, or null.
+const char* wrong_with(const VaHeapConfig& config, std::size_t zone) noexcept {
+    const VaRange& range = config.zones[zone];
+    if (range.end < range.start || range.end.raw() > kMaxVaEnd || !range.is_aligned(kPageBytes)) {
+        return "a zone is not a range of whole pages within 2^48";
+    }
+    if (static_cast<VaZone>(zone) == VaZone::kLow && range.end.raw() > kLowEnd) {
+        return "the low zone leaves the low 4 GiB";
+    }
+    for (std::size_t other = 0; other < zone; ++other) {
+        if (!range.empty() && !config.zones[other].empty() && range.overlaps(config.zones[other])) {
+            return "two zones overlap";
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+void VaHeap::Destroy::operator()(VaPartition* partition) const noexcept {
+    partition->~VaPartition();
+    memory.release(memory.context, partition, sizeof(VaPartition), alignof(VaPartition));
+}
+
+VaHeap::VaHeap(Owner partition) noexcept : partition_(std::move(partition)) {}
+
+Result<VaHeap, VaError> VaHeap::create(const VaHeapConfig& config) noexcept {
+    for (std::size_t zone = 0; zone < kVaZones; ++zone) {
+        if (const char* why = wrong_with(config, zone); why != nullptr) {
+            return fail(bad_request(why));
+        }
+    }
+    void* memory = config.memory.allocate(config.memory.context, sizeof(VaPartition), alignof(VaPartition));
+    if (memory == nullptr) {
+        return fail(out_of_memory());
+    }
+    Owner partition{::new (memory) VaPartition(config.memory), Destroy{config.memory}};
+    for (std::size_t zone = 0; zone < kVaZones; ++zone) {
+        if (!config.zones[zone].empty() && !partition->open(static_cast<VaZone>(zone), config.zones[zone])) {
+            return fail(out_of_memory());
+        }
+    }
+    return VaHeap(std::move(partition));
+}
+
+Result<VaRange, VaError> VaHeap::allocate(const VaRequest& request) noexcept {
+    const Result<Shape, VaError> shape = shape_of(request);
+    if (!shape) {
+        return fail(shape.error());
+    }
+    const VaPartition::Zone& zone = partition_->zone(request.zone);
+    VaBlock* hole = zone.holes.find(*shape);
+    if (hole == nullptr) {
+        return fail(VaError{
+            .code = VaError::Code::kOutOfVa,
+            .why = zone.exists() ? "no hole of the zone fits" : "the heap has no such zone",
+            .occupant = {},
+            .largest_hole = zone.holes.largest() << kPageBits,
+            .behind_fences = zone.counters.retired_bytes,
+        });
+    }
+    const std::uint64_t first = *shape->place(hole->first, hole->end);
+    const std::uint64_t end = first + shape->pages;
+    if (!partition_->set_aside(VaPartition::carve_needs(*hole, first, end))) {
+        return fail(out_of_memory());
+    }
+    return partition_->carve(*hole, first, end, request.guard >> kPageBits).range();
+}
+
+Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard) noexcept {
+    if (range.end <= range.start || range.end.raw() > kMaxVaEnd || !range.is_aligned(kPageBytes)) {
+        return fail(bad_request("not a range of whole pages within 2^48"));
+    }
+    if (!valid_guard(guard)) {
+        return fail(bad_request("the guard is not a number of whole pages below 2^47"));
+    }
+    const std::uint64_t first = (range.start.raw() - guard) >> kPageBits;  // wraps where the check below refuses it
+    const std::uint64_t end = (range.end.raw() + guard) >> kPageBits;
+    const VaPartition::Zone* zone = partition_->zone_of(range.start.raw() >> kPageBits);
+    if (zone == nullptr || range.start.raw() < guard || first < zone->first || end > zone->end) {
+        return fail(bad_request("no zone contains the range with its guards"));
+    }
+    VaBlock* block = partition_->block_at(first);
+    if (!block->is_hole() || block->end < end) {
+        // B2: what follows a hole that is too short is no hole.
+        const VaBlock& occupant = block->is_hole() ? *block->next : *block;
+        return fail(VaError{
+            .code = VaError::Code::kOccupied,
+            .why = occupant.state == VaBlock::State::kRetired ? "a range that waits for fences is in the way"
+                                                              : "an allocation is in the way",
+            .occupant = occupant.whole(),
+        });
+    }
+    if (!partition_->set_aside(VaPartition::carve_needs(*block, first, end))) {
+        return fail(out_of_memory());
+    }
+    return partition_->carve(*block, first, end, guard >> kPageBits).range();
+}
+
+void VaHeap::release(VaRange range) noexcept {
+    [[maybe_unused]] const Result<void, VaError> released = release_checked(range);
+    assert(released.has_value());
+}
+
+Result<void, VaError> VaHeap::release_checked(VaRange range) noexcept {
+    VaBlock* block = partition_->allocated(range);
+    if (block == nullptr) {
+        return fail(not_allocated(*partition_, range));
+    }
+    partition_->release(*block);
+    return {};
+}
+
+bool VaHeap::is_allocated(VaRange range) const noexcept {
+    return partition_->allocated(range) != nullptr;
+}
+
+std::optional<VaAllocation> VaHeap::allocation_at(Va va) const noexcept {
+    const VaBlock* block = partition_->block_at(va.raw() >> kPageBits);
+    if (block == nullptr || block->is_hole()) {
+        return std::nullopt;
+    }
+    return describe(*block);
+}
+
+VaZoneStats VaHeap::stats(VaZone zone) const noexcept {
+    return partition_->zone(zone).stats();
+}
+
+std::uint64_t VaHeap::node_bytes() const noexcept {
+    return partition_->node_bytes();
+}
+
+bool VaHeap::validate() const noexcept {
+    return partition_->validate();
+}
+
+const VaBlock* VaHeap::lowest(VaZone zone) const noexcept {
+    return partition_->zone(zone).lowest;
+}
+
+VaAllocation VaHeap::describe(const VaBlock& block) noexcept {
+    return {block.range(), block.whole(), block.state == VaBlock::State::kRetired};
+}
+
+VaError VaHeap::not_allocated(VaPartition& partition, VaRange range) noexcept {
+    VaError error{.code = VaError::Code::kNotAllocated, .why = "outside of every zone"};
+    const VaBlock* block = partition.block_at(range.start.raw() >> kPageBits);
+    if (block == nullptr) {
+        return error;
+    }
+    if (block->is_hole()) {
+        error.why = "nothing is allocated there";
+        return error;
+    }
+    error.occupant = block->whole();
+    if (block->range() != range) {
+        error.why = "not the whole range of the allocation there, or more than it";
+    } else {
+        error.why = "released before, and waits for fences";
+    }
+    return error;
+}
+
+}  // namespace granule
