@@ -1,0 +1,167 @@
+// Buffer objects: runs of device memory with a size, a label and a life.
+//
+// A BO lives as long as somebody holds it or a VM shows a page of it: `references` counts both, one for each holder and
+// one for each page that a mapping shows, so that neither side asks the other. What its memory looks like physically
+// decides which leaves a mapping can have:
+//
+//     kHuge        2 MiB folios, each somewhere else, and a tail of pages: shmem with transparent huge pages
+//     kContiguous  one run: CMA
+//     kScattered   single pages, no two of them neighbours: a fragmented machine without huge pages
+//
+// BoTable finds a BO by its id without a lock: ids are indices into chunks of slots that never move, with a generation,
+// so that the id of a BO that is gone is not found. A slot is used for its 4096 generations and then comes last of all,
+// behind every slot that was never used: an id does not come again before all 2^32 were used, or no memory for a
+// further chunk is left.
+//
+//     never used ---> live <---> free     each time round, the generation goes up by one
+//                     |  ^
+//                     v  |                after 4096 of them
+//                     spent               taken when nothing else is there: the one that has been spent longest
+//
+// A pointer to a BO is good while a reference is held. `find` is for callers that hold one; who has no more than an id
+// takes one with `retain_if_live`. That is lock-free: the count is in the slot, which outlives the BO, so that looking
+// at it touches no memory that goes. Once it is 0 it stays 0 until the slot has its next BO.
+//
+// Thread-safety: all members, any thread. The table's lock is taken when BOs come and go; a BO has a lock for its label
+// and one for its CPU view: so VMs that bind share no lock of this table, whichever BOs they bind.
+// Failure: create says what ran out; nothing else fails for want of memory but `map_cpu` and what copies labels.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string_view>
+
+#include "allocator/leaf_layout.hpp"
+#include "allocator/mapping.hpp"
+#include "allocator/node_memory.hpp"
+#include "mali/export.hpp"
+#include "mali/result.hpp"
+#include "src/array.hpp"
+#include "src/device_memory.hpp"
+#include "src/status.hpp"
+
+namespace granule {
+
+enum class BoMemory : std::uint8_t { kHuge, kContiguous, kScattered };
+
+struct Bo {
+    // `bytes` of the BO from `offset` on stand at `pa`. `allocated` is what the device memory gave for it.
+    struct Run {
+        BoOffset offset;
+        Pa pa;
+        std::uint64_t bytes = 0;
+        std::uint64_t allocated = 0;
+    };
+
+    explicit Bo(NodeMemory memory) noexcept : runs(memory), label(memory) {}
+
+    // Holders + pages shown.
+    [[nodiscard]] std::uint64_t references() const noexcept { return count->load(std::memory_order_relaxed); }
+
+    BoId id = kNoBo;
+    std::atomic<std::uint64_t>* count = nullptr;  // of references: in the slot
+    std::uint64_t size = 0;
+    std::uint64_t made_by = 0;                   // the creator's own mark, for reports
+    std::atomic<std::uint64_t> mapped_pages{0};  // pages shown, over all VMs
+    Array<Run> runs;                             // ascending, without gaps
+    // Two locks: mapping a large BO takes long, and whoever wants its name for a report should not wait for that.
+    mutable std::mutex label_mutex;
+    Array<char> label;  // guarded by label_mutex
+    std::mutex cpu_mutex;
+    std::byte* cpu = nullptr;  // guarded by cpu_mutex: where mmapped
+};
+
+class GRANULE_API BoTable final : public BackingLayout {
+public:
+    static constexpr std::uint64_t kMaxLabelBytes = 4096;  // as DRM_PANTHOR_BO_LABEL_MAXLEN
+
+    BoTable(DeviceMemory& device_memory, NodeMemory memory) noexcept;
+    ~BoTable() override;
+
+    // `bytes` is rounded up to 4 KiB. The caller holds it.
+    [[nodiscard]] Result<BoId, Status> create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept;
+
+    // nullptr: no such BO. For callers that hold a reference, or keep others from giving back the last one.
+    [[nodiscard]] Bo* find(BoId id) const noexcept;
+    // Takes `references` (at least 1) of the BO, whoever gives back its last one meanwhile. nullptr: it is gone, and
+    // nothing was taken.
+    [[nodiscard]] Bo* retain_if_live(BoId id, std::uint64_t references) noexcept;
+
+    // The caller has a reference already.
+    void retain(Bo& bo, std::uint64_t references) noexcept;
+    // Destroys it with the last reference.
+    void release(Bo& bo, std::uint64_t references) noexcept;
+
+    // Cut to kMaxLabelBytes, at a UTF-8 boundary. kOutOfHostMemory: it has the label that it had.
+    [[nodiscard]] Status set_label(Bo& bo, std::string_view label) noexcept;
+    // Of a BO that somebody holds or shows; empty for kNoBo.
+    [[nodiscard]] ShortLabel short_label(BoId id) const noexcept;
+    // Appends the label to `out`; false: no memory, and nothing was appended.
+    [[nodiscard]] bool copy_label(const Bo& bo, Array<char>& out) const noexcept;
+
+    // The whole BO at one place in the CPU's address space, for as long as it lives.
+    [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo& bo) noexcept;
+
+    // Of a BO that somebody holds or shows. Sparse mappings are their address space's to lay out.
+    [[nodiscard]] Extent extent_at(const Backing& shows, Va va) const noexcept override;
+    [[nodiscard]] std::uint64_t live() const noexcept { return live_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t live_bytes() const noexcept { return live_bytes_.load(std::memory_order_relaxed); }
+    // Calls `visitor(const Bo&)` for each live BO, under the table's lock.
+    template <class Visitor>
+    void for_each(Visitor&& visitor) const {
+        const std::lock_guard lock(mutex_);
+        for (std::uint32_t slot = 1; slot < used_slots_; ++slot) {
+            if (const Bo* const bo = slot_at(slot).bo.load(std::memory_order_relaxed)) {
+                visitor(*bo);
+            }
+        }
+    }
+
+private:
+    // id: generation in the upper 12 bits, slot in the lower 20. Slot 0 is nobody's, so that no id is kNoBo.
+    static constexpr unsigned kSlotBits = 20;
+    static constexpr std::uint32_t kSlots = std::uint32_t{1} << kSlotBits;
+    static constexpr std::uint32_t kChunkSlots = 1024;
+    // The id is beside the pointer, so that looking for a BO that is gone does not touch the one that has its slot now,
+    // which nobody may hold. 0: free.
+    struct Slot {
+        std::atomic<std::uint64_t> references{0};
+        std::atomic<Bo*> bo{nullptr};
+        std::atomic<std::uint32_t> id{0};
+        std::uint32_t next_id = 0;    // guarded by mutex_: with the generation to come
+        std::uint32_t next_slot = 0;  // guarded by mutex_: behind this one in its queue; 0: none
+    };
+    // Slots without a BO, first in first out, through the slots themselves: release allocates nothing (P4).
+    struct SlotQueue {
+        std::uint32_t first = 0;  // 0: none
+        std::uint32_t last = 0;
+    };
+
+    [[nodiscard]] Slot& slot_at(std::uint32_t slot) const noexcept {
+        return chunks_[slot / kChunkSlots].load(std::memory_order_acquire)[slot % kChunkSlots];
+    }
+    [[nodiscard]] Status allocate_runs(Bo& bo, BoMemory kind) noexcept;
+    [[nodiscard]] static Bo::Run next_run(std::uint64_t left, BoMemory kind, std::uint64_t& alignment) noexcept;
+    // Under the lock, all four.
+    void push(SlotQueue& queue, std::uint32_t slot) noexcept;
+    [[nodiscard]] std::uint32_t pop(SlotQueue& queue) noexcept;  // 0: it is empty
+    [[nodiscard]] std::uint32_t unused_slot() noexcept;          // 0: none is left, or no memory for it
+    [[nodiscard]] std::uint32_t slot_for_one_more() noexcept;    // 0: no memory
+    void destroy(Bo* bo) noexcept;
+
+    DeviceMemory& device_memory_;
+    NodeMemory memory_;
+    mutable std::mutex mutex_;
+    std::array<std::atomic<Slot*>, kSlots / kChunkSlots> chunks_{};
+    std::uint32_t used_slots_ = 1;  // guarded by mutex_
+    SlotQueue free_;                // guarded by mutex_: with generations left
+    SlotQueue spent_;               // guarded by mutex_: with none, so that their first id comes again
+    std::atomic<std::uint64_t> live_{0};
+    std::atomic<std::uint64_t> live_bytes_{0};
+};
+
+}  // namespace granule

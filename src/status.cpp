@@ -1,0 +1,64 @@
+#include "src/status.hpp"
+
+#include <algorithm>
+
+namespace granule {
+
+const char* to_string(Status status) noexcept {
+    switch (status) {
+        case Status::kOk:
+            return "ok";
+        case Status::kBadArgument:
+            return "bad argument";
+        case Status::kOutOfRange:
+            return "out of range";
+        case Status::kGranuleCut:
+            return "a granule would be cut";
+        case Status::kOutOfVa:
+            return "out of VA space";
+        case Status::kVaOccupied:
+            return "the VA range is taken";
+        case Status::kOutOfHostMemory:
+            return "out of host memory";
+        case Status::kOutOfTableMemory:
+            return "out of memory for page tables";
+        case Status::kOutOfDeviceMemory:
+            return "out of device memory";
+        case Status::kUnknownBo:
+            return "no such BO";
+        case Status::kBackendFailed:
+            return "the kernel refused an operation";
+        case Status::kVmUnusable:
+            return "the VM is unusable";
+        case Status::kKernelOops:
+            return "kernel oops";
+        case Status::kCancelled:
+            return "cancelled";
+        case Status::kOsFailed:
+            return "the operating system failed a call";
+    }
+    return "?";
+}
+
+std::size_t utf8_prefix(std::string_view text, std::size_t most) noexcept {
+    if (text.size() <= most) {
+        return text.size();
+    }
+    // The first byte that is left out begins a character, unless it is 10xxxxxx: a further byte, of which one has
+    // three.
+    constexpr std::size_t kFurtherBytes = 3;
+    for (std::size_t back = 0; back <= std::min(kFurtherBytes, most); ++back) {
+        if ((static_cast<unsigned char>(text[most - back]) & 0xc0U) != 0x80U) {
+            return most - back;
+        }
+    }
+    return most;
+}
+
+ShortLabel::ShortLabel(std::string_view text) noexcept {
+    const std::size_t size = utf8_prefix(text, kBytes);
+    std::copy_n(text.begin(), size, text_.begin());
+    size_ = static_cast<std::uint8_t>(size);
+}
+
+}  // namespace granule
