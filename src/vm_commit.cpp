@@ -1,0 +1,219 @@
+// How a VM changes by one request: plan, hold memory, let the backend execute, apply to our state, settle.
+//
+// One request needs no memory of what was, because our state changes last: that is what makes an unmap allocate nothing
+// (P4). Many at once: vm_transaction.cpp.
+
+#include <algorithm>
+
+#include "src/bo_pin.hpp"
+#include "src/vm.hpp"
+
+namespace granule {
+
+AddressSpaceView Vm::view() const noexcept {
+    return {mappings_,
+            ledger_,
+            config_.space,
+            backend_->leaf_sizes(),
+            backend_->kernel(),
+            backend_->atomic_binds(),
+            backend_->smallest_lock_log2()};
+}
+
+std::optional<BindError> Vm::check(const BindRequest& request, BoPin& pin) const noexcept {
+    BindError error;
+    error.plan.request = request.va;
+    if (!usable_) {
+        error.status = Status::kVmUnusable;
+        return error;
+    }
+    if (request.kind == BindRequest::Kind::kUnmap || request.shows.sparse()) {
+        return std::nullopt;
+    }
+    const Bo* const bo = pin.take(request.shows.bo);
+    if (bo == nullptr) {
+        error.status = Status::kUnknownBo;
+        return error;
+    }
+    // Plans refuse ranges that are no ranges; only what is one can be compared with the BO.
+    const bool is_range = request.va.start <= request.va.end;
+    if (is_range &&
+        (request.shows.offset.raw() > bo->size || request.va.size() > bo->size - request.shows.offset.raw())) {
+        error.status = Status::kOutOfRange;
+        error.plan.mapping.shows = request.shows;
+        return error;
+    }
+    return std::nullopt;
+}
+
+BindError Vm::describe(const PlanError& plan_error) const noexcept {
+    BindError error;
+    error.plan = plan_error;
+    switch (plan_error.code) {
+        case PlanError::Code::kMisaligned:
+        case PlanError::Code::kEmptyRange:
+            error.status = Status::kBadArgument;
+            break;
+        case PlanError::Code::kOutOfRange:
+            error.status = Status::kOutOfRange;
+            break;
+        case PlanError::Code::kGranuleCut:
+            error.status = Status::kGranuleCut;
+            error.label = bos_.short_label(plan_error.mapping.shows.bo);
+            break;
+    }
+    return error;
+}
+
+Result<Plan, BindError> Vm::explain(const BindRequest& request) const noexcept {
+    const std::lock_guard lock(mutex_);
+    BoPin pin(bos_);
+    if (const std::optional<BindError> error = check(request, pin)) {
+        return fail(*error);
+    }
+    Result<Plan, PlanError> planned = plan(view(), request);
+    if (!planned) {
+        return fail(describe(planned.error()));
+    }
+    return *planned;
+}
+
+Result<BindReport, BindError> Vm::bind(const BindRequest& request) noexcept {
+    const std::lock_guard lock(mutex_);
+    return commit_one(request);
+}
+
+Result<BindReport, BindError> Vm::commit(const Transaction& transaction) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (transaction.size() == 1) {
+        return commit_one(transaction.requests().front());
+    }
+    return commit_many(transaction.requests());
+}
+
+Status Vm::hold_state(const BindRequest& request, const Plan& plan) noexcept {
+    if (request.kind == BindRequest::Kind::kUnmap) {
+        return Status::kOk;  // what it needs, the map set aside
+    }
+    if (!hold_ledger(ledger_, plan) || !mappings_.hold(1, request.va.size() / kPageBytes)) {
+        return Status::kOutOfHostMemory;
+    }
+    return Status::kOk;
+}
+
+void Vm::apply_state(const BindRequest& request, const Plan& plan) noexcept {
+    mappings_.erase(plan.taken);
+    if (request.kind == BindRequest::Kind::kMap) {
+        Mapping mapping{request.va, request.shows};
+        mapping.shows.serial = BindSerial{next_serial_};
+        mappings_.insert(mapping);
+    }
+    apply_to_ledger(ledger_, plan, backend_->layout(), backend_->leaf_sizes());
+}
+
+void Vm::settle() noexcept {
+    mappings_.settle();
+    backend_->settle();
+    peak_mapped_bytes_ = std::max(peak_mapped_bytes_, mappings_.mapped_bytes());
+}
+
+void Vm::forget(const Mapping& part, Removal::By how, std::uint64_t time_ns) noexcept {
+    journal_.record({part, bos_.short_label(part.shows.bo), BindSerial{next_serial_}, how, time_ns});
+    if (part.shows.sparse()) {
+        return;
+    }
+    Bo* const bo = bos_.find(part.shows.bo);
+    const std::uint64_t pages = part.va.size() / kPageBytes;
+    bo->mapped_pages.fetch_sub(pages, std::memory_order_relaxed);
+    bos_.release(*bo, pages);
+}
+
+void Vm::retain_shown(const BindRequest& request) noexcept {
+    if (request.kind == BindRequest::Kind::kUnmap || request.shows.sparse()) {
+        return;
+    }
+    Bo* const bo = bos_.find(request.shows.bo);
+    const std::uint64_t pages = request.va.size() / kPageBytes;
+    bos_.retain(*bo, pages);
+    bo->mapped_pages.fetch_add(pages, std::memory_order_relaxed);
+}
+
+void Vm::count(BindReport& report, const Plan& plan) const noexcept {
+    report.operations += plan.ops().size();
+    report.granules += plan.cost.granules;
+    report.residual_bytes += plan.cost.residual_bytes;
+    report.exposed_bytes += plan.cost.exposed_bytes;
+    report.enlarged_bytes += plan.cost.enlarged_bytes;
+    if (!plan.empty()) {
+        report.touched = report.touched.hull(plan.touched);
+    }
+}
+
+Result<BindReport, BindError> Vm::commit_one(const BindRequest& request) noexcept {
+    BoPin pin(bos_);
+    if (const std::optional<BindError> error = check(request, pin)) {
+        return fail(*error);
+    }
+    const Result<Plan, PlanError> planned = plan(view(), request);
+    if (!planned) {
+        return fail(describe(planned.error()));
+    }
+    const std::span<const Plan> plans{&*planned, 1};
+    Status status = hold_state(request, *planned);
+    if (status == Status::kOk) {
+        status = backend_->hold(plans);
+    }
+    if (status != Status::kOk) {
+        settle();
+        BindError error;
+        error.status = status;
+        error.plan.request = request.va;
+        return fail(error);
+    }
+    if (const Result<void, BackendFailure> done = backend_->execute(plans); !done) {
+        BindError error = describe(done.error(), request);
+        error.undone = done.error().op == 0 || restore(planned->touched);
+        if (!error.undone) {
+            become_unusable();
+        }
+        settle();
+        return fail(error);
+    }
+
+    BindReport report;
+    report.serial = BindSerial{next_serial_};
+    count(report, *planned);
+    const Removal::By how = request.kind == BindRequest::Kind::kMap ? Removal::By::kMap : Removal::By::kUnmap;
+    const std::uint64_t time_ns = monotonic_ns();
+    // Retained first: a BO that is mapped over itself must not vanish in between.
+    retain_shown(request);
+    mappings_.for_each_overlap(planned->taken, [&](const Mapping& mapping) {
+        const Mapping part = mapping.clipped(planned->taken);
+        report.unmapped_bytes += part.va.size();
+        forget(part, how, time_ns);
+    });
+    apply_state(request, *planned);
+    settle();
+    ++next_serial_;
+    ++binds_;
+    return report;
+}
+
+BindError Vm::describe(const BackendFailure& failure, const BindRequest& request) noexcept {
+    BindError error;
+    error.status = failure.status;
+    error.error = failure.error;
+    error.request = failure.plan;
+    error.op = failure.op;
+    error.plan.request = request.va;
+    return error;
+}
+
+// The tables are something between two states. Memory that is given back may still stand in them, so that the GPU must
+// not use them any more.
+void Vm::become_unusable() noexcept {
+    usable_ = false;
+    backend_->detach();
+}
+
+}  // namespace granule
