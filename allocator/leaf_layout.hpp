@@ -33,6 +33,18 @@ struct Extent {
     bool known = false;       // false: the physical address may be anything that makes blocks possible
 };
 
+// Who may unmap a part of a leaf of a mapping, where a kernel keeps the tables. In our own tables nobody may (P1).
+enum class CutRule : std::uint8_t {
+    kExplicit,  // nobody: whole leaves are unmapped, and the residuals mapped again
+    kByKernel,  // the kernel, which does it right and without exposing the residuals: it is asked for the part alone
+    // Nobody, and the kernel must not even see an edge inside a 2 MiB window that the mapping goes on in, whether there
+    // can be a leaf or not: it would look up pages that it does not have (panthor from Linux 7.0, imported BOs:
+    // panthor_mmu.c, the page array behind an imported dma-buf is NULL). What lies of the mapping in the window is a
+    // granule. Why that is enough: planner.hpp.
+    kWholeWindow,
+    kWholeMapping,  // nobody: the kernel unmaps what it mapped as one, or nothing (panfrost: a BO, with its handle)
+};
+
 // What is known of the physical memory behind BOs.
 class BackingLayout {
 public:
@@ -44,6 +56,10 @@ public:
     // The run that stands behind `shows` where it is mapped at `va`. A sparse mapping shows one 2 MiB block of device
     // memory again and again, so that VA and PA agree modulo 2 MiB.
     [[nodiscard]] virtual Extent extent_at(const Backing& shows, Va va) const noexcept = 0;
+    [[nodiscard]] virtual CutRule cut_rule(const Backing& shows) const noexcept {
+        static_cast<void>(shows);
+        return CutRule::kExplicit;
+    }
 };
 
 // The next run of equal leaves of a mapping that goes on for `remaining` bytes at `va`, over `extent`.

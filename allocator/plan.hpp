@@ -72,6 +72,7 @@ struct PlanOp {
 struct PlanCost {
     std::uint64_t tables = 0;          // table pages to set aside for the new mapping, at most
     std::uint64_t granules = 0;        // granules that are unmapped whole because the request cuts them
+    std::uint64_t kernel_cuts = 0;     // granules that the request cuts and the kernel is left to (CutRule::kByKernel)
     std::uint64_t residual_bytes = 0;  // mapped again
     std::uint64_t exposed_bytes = 0;   // of these, without translation for a moment that the GPU can see
     std::uint64_t enlarged_bytes = 0;  // taken beyond the request (kEnlarge), counted where something was mapped

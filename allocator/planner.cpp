@@ -21,14 +21,14 @@ struct EdgeCuts {
     VaRange second;  // empty where the end cuts nothing, or where it cuts the same granule as the start
 };
 
-EdgeCuts cut_edges(const GranuleLedger& ledger, const VaRange& range) noexcept {
+EdgeCuts cut_edges(const AddressSpaceView& state, const VaRange& range) noexcept {
     EdgeCuts cuts{range, {range.start, range.start}, {range.end, range.end}};
-    const VaRange at_start = ledger.granule_at(range.start);
+    const VaRange at_start = granule_at(state, range.start);
     if (at_start.start < range.start) {
         cuts.first = at_start;
         cuts.whole.start = at_start.start;
     }
-    const VaRange at_end = ledger.granule_at(range.end - kPageBytes);
+    const VaRange at_end = granule_at(state, range.end - kPageBytes);
     if (at_end.end > range.end) {
         cuts.whole.end = at_end.end;
         if (at_end != cuts.first) {
@@ -36,6 +36,23 @@ EdgeCuts cut_edges(const GranuleLedger& ledger, const VaRange& range) noexcept {
         }
     }
     return cuts;
+}
+
+// Whether the kernel may be left to cut the granule. Nothing is known of one that cuts larger leaves than 2 MiB: panfrost
+// and panthor have none.
+bool kernel_cuts(const AddressSpaceView& state, const VaRange& granule) noexcept {
+    if (granule.size() != kBlock2MBytes) {
+        return false;
+    }
+    const std::optional<Mapping> mapping = state.mappings.find(granule.start);
+    return mapping && state.layout->cut_rule(mapping->shows) == CutRule::kByKernel;
+}
+
+// ... and all that the edges cut. A kernel that refuses to cut leaves is not asked to, whatever the rule says.
+bool kernel_cuts(const AddressSpaceView& state, const EdgeCuts& cuts) noexcept {
+    const bool can = state.kernel == KernelBehaviour::kSplits || state.kernel == KernelBehaviour::kRealigns;
+    return can && state.layout != nullptr && (cuts.first.empty() || kernel_cuts(state, cuts.first)) &&
+           (cuts.second.empty() || kernel_cuts(state, cuts.second));
 }
 
 std::uint64_t slots(const VaRange& range, std::uint64_t span) noexcept {
@@ -112,21 +129,47 @@ void sum_up(const AddressSpaceView& state, Plan& plan) noexcept {
 
 }  // namespace
 
+VaRange granule_at(const AddressSpaceView& state, Va va) noexcept {
+    const VaRange leaf = state.ledger.granule_at(va);
+    if (state.layout == nullptr) {
+        return leaf;
+    }
+    const std::optional<Mapping> mapping = state.mappings.find(va);
+    if (!mapping) {
+        return leaf;
+    }
+    const Va window = va.align_down(kBlock2MBytes);
+    switch (state.layout->cut_rule(mapping->shows)) {
+        case CutRule::kExplicit:
+        case CutRule::kByKernel:
+            return leaf;
+        case CutRule::kWholeWindow:
+            return leaf.hull(mapping->va.intersection({window, window + kBlock2MBytes}));
+        case CutRule::kWholeMapping:
+            return mapping->va;
+    }
+    return leaf;
+}
+
 Result<Plan, PlanError> plan(const AddressSpaceView& state, const BindRequest& request) noexcept {
     if (const std::optional<PlanError> error = check(state, request)) {
         return fail(*error);
     }
     const bool maps = request.kind == BindRequest::Kind::kMap;
-    const EdgeCuts cuts = cut_edges(state.ledger, request.va);
+    const EdgeCuts cuts = cut_edges(state, request.va);
     const bool cuts_any = !cuts.first.empty() || !cuts.second.empty();
     if (cuts_any && request.policy == UnmapPolicy::kReject) {
         return fail(granule_cut(state, request, cuts.first.empty() ? cuts.second : cuts.first));
     }
 
+    const bool by_kernel = cuts_any && request.policy == UnmapPolicy::kSplit && kernel_cuts(state, cuts);
+    const bool by_plan = cuts_any && !by_kernel;
+
     Plan result;
     result.taken = request.va;
     result.touched = cuts.whole;
-    result.cost.granules = (cuts.first.empty() ? 0U : 1U) + (cuts.second.empty() ? 0U : 1U);
+    (by_kernel ? result.cost.kernel_cuts : result.cost.granules) =
+        (cuts.first.empty() ? 0U : 1U) + (cuts.second.empty() ? 0U : 1U);
     if (cuts_any && request.policy == UnmapPolicy::kEnlarge) {
         result.taken = cuts.whole;
         result.cost.enlarged_bytes = mapped_bytes(state.mappings, {cuts.whole.start, request.va.start}) +
@@ -135,8 +178,8 @@ Result<Plan, PlanError> plan(const AddressSpaceView& state, const BindRequest& r
 
     const PlanOp requested{maps ? PlanOp::Kind::kMap : PlanOp::Kind::kUnmap, PlanOp::Purpose::kRequested, request.va,
                            maps ? request.shows : Backing{}, request.leaves};
-    if (!cuts_any) {
-        // Whole leaves only. An unmap of holes is nothing to do, and so an unmap that succeeds.
+    if (!by_plan) {
+        // Whole leaves only, or the kernel sees to it. An unmap of holes is nothing to do, and so an unmap that succeeds.
         if (maps || maps_anything(state.mappings, request.va)) {
             result.push(requested);
         }
@@ -153,11 +196,11 @@ Result<Plan, PlanError> plan(const AddressSpaceView& state, const BindRequest& r
             result.push(requested);
         }
     }
-    if (cuts_any && request.policy == UnmapPolicy::kSplit) {
+    if (by_plan && request.policy == UnmapPolicy::kSplit) {
         add_residuals(result, state.mappings, request.va, cuts.whole);
     }
     if (state.kernel == KernelBehaviour::kOopses) {
-        isolate_start_of_unmap(result, state.mappings, state.ledger);
+        isolate_start_of_unmap(result, state);
     }
     sum_up(state, result);
     return result;
@@ -175,6 +218,9 @@ bool hold_ledger(GranuleLedger& ledger, const Plan& plan) noexcept {
 
 void apply_to_ledger(GranuleLedger& ledger, const Plan& plan, const BackingLayout& layout,
                      LeafSizes leaf_sizes) noexcept {
+    if (plan.cost.kernel_cuts != 0) {
+        ledger.clear(plan.touched);  // what is left of the leaves that the kernel cut are pages
+    }
     for (const PlanOp& op : plan.ops()) {
         if (op.purpose == PlanOp::Purpose::kIsolate) {
             continue;  // an unmap that covers it follows

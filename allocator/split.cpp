@@ -26,19 +26,20 @@ void add_residuals(Plan& plan, const MappingMap& mappings, const VaRange& reques
     insert_residual(plan, 1, mappings, {whole.start, request.start});
 }
 
-void isolate_start_of_unmap(Plan& plan, const MappingMap& mappings, const GranuleLedger& ledger) noexcept {
+void isolate_start_of_unmap(Plan& plan, const AddressSpaceView& state) noexcept {
     if (plan.empty() || plan.ops().front().kind != PlanOp::Kind::kUnmap) {
         return;
     }
     const VaRange range = plan.ops().front().va;
-    const std::optional<Mapping> first = mappings.find(range.start);
-    const std::optional<Mapping> last = mappings.find(range.end - kPageBytes);
+    const std::optional<Mapping> first = state.mappings.find(range.start);
+    const std::optional<Mapping> last = state.mappings.find(range.end - kPageBytes);
     const bool leaves_head = first && first->va.start < range.start;
     const bool leaves_tail = last && last->va.end > range.end;
     if (!leaves_head || !leaves_tail) {
         return;
     }
-    const VaRange granule = ledger.granule_at(range.start);
+    const VaRange granule = granule_at(state, range.start);
+    assert(granule.start == range.start && range.contains(granule));
     plan.insert(0, {PlanOp::Kind::kMap, PlanOp::Purpose::kIsolate, granule, first->clipped(granule).shows,
                     LeafPolicy::kLargest});
 }

@@ -10,9 +10,9 @@
 // Pure; no allocation.
 #pragma once
 
-#include "allocator/granule_ledger.hpp"
 #include "allocator/mapping_map.hpp"
 #include "allocator/plan.hpp"
+#include "allocator/planner.hpp"
 
 namespace granule {
 
@@ -30,6 +30,6 @@ void add_residuals(Plan& plan, const MappingMap& mappings, const VaRange& reques
 //     mappings  |-------:--- m1 ----|------ m2 ---:----|
 //        1              |=g=|                                 map over itself: m1 ends here, g is a mapping of its own
 //        2              |-------- unmap ----------|           leaves a part of m2 only
-void isolate_start_of_unmap(Plan& plan, const MappingMap& mappings, const GranuleLedger& ledger) noexcept;
+void isolate_start_of_unmap(Plan& plan, const AddressSpaceView& state) noexcept;
 
 }  // namespace granule

@@ -181,5 +181,42 @@ TEST_CASE("all scripts of two binds over two windows of 1 GiB") {
     }
 }
 
+// BO 1 is cut by plans, 2 by the kernel, 3 never inside a window, 4 never.
+SpaceConfig with_rules(KernelBehaviour kernel) {
+    SpaceConfig config = config_of(kernel, FakeLayout::Kind::kUnknown, kLeaves4K2M);
+    config.rules = {CutRule::kExplicit, CutRule::kExplicit, CutRule::kByKernel, CutRule::kWholeWindow,
+                    CutRule::kWholeMapping};
+    return config;
+}
+
+// Three windows: a mapping can begin and end inside a window, at its boundary, and have a whole window between.
+const std::vector<std::uint64_t> kThreeWindows = {0, kPageBytes, kMi, 2 * kMi, 3 * kMi, 4 * kMi, 5 * kMi, 6 * kMi};
+
+TEST_CASE("all scripts of two binds under all rules of who cuts a leaf, on every kernel: the same end state") {
+    const Alphabet alphabet{kThreeWindows,
+                            {bo(1, true), bo(2, true), bo(3, true), bo(4, true)},
+                            {LeafPolicy::kLargest, LeafPolicy::kPage},
+                            kAllPolicies};
+    for (const KernelBehaviour kernel :
+         {KernelBehaviour::kSplits, KernelBehaviour::kRefuses, KernelBehaviour::kOopses, KernelBehaviour::kRealigns}) {
+        CAPTURE(std::string(to_string(kernel)));
+        CHECK(all_scripts(with_rules(kernel), alphabet, 2) > 50'000);
+    }
+}
+
+TEST_CASE("all scripts of four binds of a BO that is never cut inside a window: the kernel never looks at its pages") {
+    const Alphabet alphabet{kThreeWindows, {bo(3, true)}, {LeafPolicy::kLargest}, {UnmapPolicy::kSplit}};
+    for (const KernelBehaviour kernel : {KernelBehaviour::kRealigns, KernelBehaviour::kOopses}) {
+        CAPTURE(std::string(to_string(kernel)));
+        CHECK(all_scripts(with_rules(kernel), alphabet, 4) > 40'000);
+    }
+}
+
+TEST_CASE("all scripts of three binds, splitting, of BOs with different rules") {
+    const Alphabet alphabet{
+        kThreeWindows, {bo(1, true), bo(2, true), bo(3, true)}, {LeafPolicy::kLargest}, {UnmapPolicy::kSplit}};
+    CHECK(all_scripts(with_rules(KernelBehaviour::kRealigns), alphabet, 3) > 100'000);
+}
+
 }  // namespace
 }  // namespace granule::test

@@ -1,4 +1,5 @@
-// Hundreds of thousands of binds of all sizes, policies, layouts and kernels, each compared with what was asked for.
+// Hundreds of thousands of binds of all sizes, policies, layouts, kernels and cut rules, each compared with what was asked
+// for.
 //
 // Edges are drawn close to where something can go wrong: the edges of mappings and of 2 MiB and 1 GiB windows, and a
 // page beside them; at VA 0, around 2^47 and at 2^48.
@@ -41,6 +42,9 @@ Scenario draw_scenario(Random& random) {
     scenario.config.kernel = static_cast<KernelBehaviour>(below(random, 4));
     scenario.config.leaf_sizes = kSizes[below(random, kSizes.size())];
     scenario.config.atomic_binds = below(random, 2) == 0;
+    for (unsigned bo = 0; bo <= 4; ++bo) {
+        scenario.config.rules.push_back(static_cast<CutRule>(below(random, 4)));
+    }
     const bool scattered =
         scenario.config.layout == FakeLayout::Kind::kScattered || scenario.config.layout == FakeLayout::Kind::kFolios;
     if (scattered) {
@@ -125,6 +129,7 @@ struct Tally {
     std::uint64_t enlarged = 0;
     std::uint64_t isolated = 0;
     std::uint64_t both_edges = 0;
+    std::uint64_t by_kernel = 0;
 };
 
 void count(Tally& tally, const BoundSpace::Answer& answer) {
@@ -136,6 +141,7 @@ void count(Tally& tally, const BoundSpace::Answer& answer) {
     tally.split += answer->cost.residual_bytes != 0 ? 1U : 0U;
     tally.enlarged += answer->cost.enlarged_bytes != 0 ? 1U : 0U;
     tally.both_edges += answer->cost.granules == 2 ? 1U : 0U;
+    tally.by_kernel += answer->cost.kernel_cuts;
     for (const PlanOp& op : answer->ops()) {
         tally.isolated += op.purpose == PlanOp::Purpose::kIsolate ? 1U : 0U;
     }
@@ -170,6 +176,7 @@ TEST_CASE("random binds have the old semantics page for page, cut no granule, an
     CHECK(tally.enlarged > 1'000);
     CHECK(tally.isolated > 1'000);
     CHECK(tally.both_edges > 1'000);
+    CHECK(tally.by_kernel > 1'000);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct SpaceConfig {
     KernelBehaviour kernel = KernelBehaviour::kRefuses;
     VaRange space{Va{0}, Va{kMaxVaEnd}};
     bool atomic_binds = false;
+    std::vector<CutRule> rules{};  // by BO; those without one: kExplicit
 };
 
 class BoundSpace {
@@ -45,15 +46,22 @@ public:
     };
 
     explicit BoundSpace(const SpaceConfig& config)
-        : config_(config), layout_(config.layout), model_(layout_, config.leaf_sizes, config.kernel) {}
+        : config_(config), layout_(config.layout, config.rules), model_(layout_, config.leaf_sizes, config.kernel) {}
 
     [[nodiscard]] AddressSpaceView view() const noexcept {
-        return {mappings_, ledger_, config_.space, config_.leaf_sizes, config_.kernel, config_.atomic_binds};
+        return {mappings_,
+                ledger_,
+                config_.space,
+                config_.leaf_sizes,
+                config_.kernel,
+                config_.atomic_binds,
+                mali::kSmallestLockLog2,
+                &layout_};
     }
 
     // Plans, and commits where there is a plan. Checks what is near.
     Answer bind(const BindRequest& request) {
-        const VaRange whole = model_.whole_granules(request.va);
+        const VaRange whole{granule_at(request.va.start).start, granule_at(request.va.end - kPageBytes).end};
         const Answer answer = plan(view(), request);
         if (!answer) {
             check_refusal(request, whole, answer.error());
@@ -130,9 +138,8 @@ private:
         const bool cut = whole != request.va && request.policy == UnmapPolicy::kReject;
         const bool reaches_out = error.granule.start < request.va.start || error.granule.end > request.va.end;
         const bool named = error.code == PlanError::Code::kGranuleCut && error.request == request.va && reaches_out &&
-                           error.granule.overlaps(request.va) &&
-                           error.granule == model_.granule_at(error.granule.start) &&
-                           error.granule.size() == bytes_of(error.leaf) &&
+                           error.granule.overlaps(request.va) && error.granule == granule_at(error.granule.start) &&
+                           model_.granule_at(error.granule.start).size() == bytes_of(error.leaf) &&
                            oracle_.at(error.granule.start) == std::optional<Mapping>(error.mapping);
         if (!cut || !named) {
             complain("refused " + text(request.va) + ": " + to_string(error.code) + ", granule " + text(error.granule));
@@ -143,7 +150,8 @@ private:
         const bool maps = request.kind == BindRequest::Kind::kMap;
         const bool cuts = whole != request.va;
         const bool enlarges = cuts && request.policy == UnmapPolicy::kEnlarge;
-        const std::uint64_t residual = cuts && !enlarges ? whole.size() - request.va.size() : 0;
+        const bool by_kernel = request.policy == UnmapPolicy::kSplit && left_to_kernel(request.va);
+        const std::uint64_t residual = cuts && !enlarges && !by_kernel ? whole.size() - request.va.size() : 0;
         const auto must = [&](bool holds, const char* what) { demand(holds, request, made, what); };
 
         must(!cuts || request.policy != UnmapPolicy::kReject, "a cut granule was not refused");
@@ -151,7 +159,11 @@ private:
         must(made.touched == whole, "touched");
         must(made.empty() == (!maps && oracle_.bytes_in(request.va) == 0),
              "empty if and only if there is nothing to do");
-        must(made.cost.granules == granules_cut(request.va), "granules");
+        must(made.cost.granules == (by_kernel ? 0 : cut_by(request.va).size()), "granules");
+        must(made.cost.kernel_cuts == (by_kernel ? cut_by(request.va).size() : 0), "kernel cuts");
+        must(!by_kernel || (made.ops().size() == 1 && made.ops().front().va == request.va &&
+                            made.ops().front().purpose == PlanOp::Purpose::kRequested),
+             "what is left to the kernel is the request");
         must(made.cost.residual_bytes == residual, "residual bytes");
         must(made.cost.exposed_bytes == (config_.atomic_binds ? 0 : residual), "exposed bytes");
         must(made.cost.enlarged_bytes == (enlarges ? oracle_.bytes_in(whole) - oracle_.bytes_in(request.va) : 0),
@@ -165,12 +177,39 @@ private:
         }
     }
 
-    [[nodiscard]] std::uint64_t granules_cut(const VaRange& range) const {
-        const VaRange first = model_.granule_at(range.start);
-        const VaRange last = model_.granule_at(range.end - kPageBytes);
-        const std::uint64_t cut_first = range.contains(first) ? 0 : 1;
-        const std::uint64_t cut_last = range.contains(last) || last == first ? 0 : 1;
-        return cut_first + cut_last;
+    // The least around `va` that can be unmapped: its leaf, or what its mapping has in the window, or the mapping.
+    [[nodiscard]] VaRange granule_at(Va va) const {
+        const VaRange leaf = model_.granule_at(va);
+        const std::optional<Mapping> mapping = oracle_.at(va);
+        if (mapping && layout_.cut_rule(mapping->shows) == CutRule::kWholeMapping) {
+            return mapping->va;
+        }
+        if (!mapping || layout_.cut_rule(mapping->shows) != CutRule::kWholeWindow) {
+            return leaf;
+        }
+        const Va window = va.align_down(kBlock2MBytes);
+        return leaf.hull(mapping->va.intersection({window, window + kBlock2MBytes}));
+    }
+
+    // The granules that the edges of `range` cut.
+    [[nodiscard]] std::vector<VaRange> cut_by(const VaRange& range) const {
+        std::vector<VaRange> cut;
+        for (const Va inside : {range.start, range.end - kPageBytes}) {
+            const VaRange granule = granule_at(inside);
+            if (!range.contains(granule) && (cut.empty() || cut.front() != granule)) {
+                cut.push_back(granule);
+            }
+        }
+        return cut;
+    }
+
+    [[nodiscard]] bool left_to_kernel(const VaRange& range) const {
+        const std::vector<VaRange> cut = cut_by(range);
+        const bool can = config_.kernel == KernelBehaviour::kSplits || config_.kernel == KernelBehaviour::kRealigns;
+        return can && !cut.empty() && std::all_of(cut.begin(), cut.end(), [&](const VaRange& granule) {
+                   return granule.size() == kBlock2MBytes &&
+                          layout_.cut_rule(oracle_.at(granule.start)->shows) == CutRule::kByKernel;
+               });
     }
 
     void commit(const BindRequest& request, const VaRange& whole, const Plan& made) {

@@ -6,12 +6,17 @@
 //   kOffPhase     as kContiguous, but one page further: no VA agrees with it at a BO offset of the same phase
 //   kUnknown      a kernel's: nobody can say
 //
+// Who cuts the leaves of a BO is made up as well: a rule for each BO, by its number; kExplicit for those that have none.
+//
 // Where a page lies (`pa_of`) is the truth. `extent_at`, which the library asks, and `may_be_block`, which the models
 // ask, say the same in two more ways; fake_layout_test.cpp holds all three against each other, page by page.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "allocator/leaf_layout.hpp"
 
@@ -24,7 +29,7 @@ public:
     static constexpr std::uint64_t kFolios = 5;                        // kFolios: so many 2 MiB folios, then pages
     static constexpr std::uint64_t kSparseBlock = std::uint64_t{1} << 46;
 
-    explicit FakeLayout(Kind kind) noexcept : kind_(kind) {}
+    explicit FakeLayout(Kind kind, std::vector<CutRule> rules = {}) noexcept : kind_(kind), rules_(std::move(rules)) {}
 
     [[nodiscard]] Kind kind() const noexcept { return kind_; }
 
@@ -66,6 +71,11 @@ public:
         return {Pa{pa.value_or(0)}, bytes, pa.has_value()};
     }
 
+    [[nodiscard]] CutRule cut_rule(const Backing& shows) const noexcept override {
+        const auto bo = static_cast<std::size_t>(shows.bo);
+        return bo < rules_.size() ? rules_[bo] : CutRule::kExplicit;
+    }
+
     // Whether the window of `size` at `va` can be one block, where it shows all of it in one mapping from `at_window`
     // on.
     [[nodiscard]] bool may_be_block(const Backing& at_window, std::uint64_t va, LeafSize size) const noexcept {
@@ -91,6 +101,7 @@ public:
 
 private:
     Kind kind_;
+    std::vector<CutRule> rules_;  // by BO; [0]: of sparse mappings
 };
 
 }  // namespace granule::test

@@ -2,9 +2,11 @@
 //
 // MappingList is the list of mappings, cut as drm_gpuvm cuts it. PlanModel is a kernel: its list of mappings and the
 // blocks that it wrote; it executes operations one by one and says what it would not have survived:
-//   - an unmap (explicit, or the one inside a map) that cuts a block: P1, whatever the kernel makes of it;
-//   - with kOopses, an explicit unmap that leaves mappings on both of its sides, of one mapping or of two.
-// What kRealigns adds (widening an unmap to the block) never happens where no block is cut, so there is no rule for it.
+//   - an unmap (explicit, or the one inside a map) that cuts a block: P1, whatever the kernel makes of it, unless the
+//     block's BO is left to a kernel that splits or realigns (CutRule::kByKernel): then what remains are pages;
+//   - with kOopses, an explicit unmap that leaves mappings on both of its sides, of one mapping or of two;
+//   - any operation after which the kernel would look at the pages of a BO whose rule is kWholeWindow. It looks where it
+//     thinks of widening the unmap: the test of Linux drivers/gpu/drm/panthor/panthor_mmu.c, unmap_hugepage_align.
 #pragma once
 
 #include <cstdint>
@@ -106,11 +108,25 @@ public:
 
     // Empty where all went well, else what went wrong.
     [[nodiscard]] std::string execute(const PlanOp& op) {
+        for (const Mapping& vma : vmas_.overlapping(op.va)) {
+            if (layout_->cut_rule(vma.shows) == CutRule::kWholeWindow && looks_at_pages(vma.va, op.va)) {
+                return "looks at pages: " + text(op) + " leaves a part of " + text(vma);
+            }
+        }
         for (const Va edge : {op.va.start, op.va.end}) {
             const VaRange block = granule_at(edge);
-            if (block.start < edge) {
+            if (block.start == edge) {
+                continue;
+            }
+            const std::optional<Mapping> vma = vmas_.at(block.start);
+            const bool can = kernel_ == KernelBehaviour::kSplits || kernel_ == KernelBehaviour::kRealigns;
+            if (!can || !vma || layout_->cut_rule(vma->shows) != CutRule::kByKernel) {
                 return "P1: " + text(op) + " cuts the leaf " + text(block);
             }
+            if (block.size() != kBlock2MBytes || !vma->va.contains(block)) {
+                return "P1: " + text(op) + " cuts " + text(block) + ", which the kernel would not see whole";
+            }
+            blocks_.erase(block.start);
         }
         const unsigned parts = vmas_.cut(op.va);
         if (kernel_ == KernelBehaviour::kOopses && op.kind == PlanOp::Kind::kUnmap && parts > 1) {
@@ -154,6 +170,20 @@ public:
     [[nodiscard]] KernelBehaviour kernel() const noexcept { return kernel_; }
 
 private:
+    // Whether the kernel, which unmaps `range` out of its mapping `vma`, tests if a part that it leaves begins or ends
+    // inside a huge page.
+    [[nodiscard]] static bool looks_at_pages(const VaRange& vma, const VaRange& range) {
+        const bool prev = vma.start < range.start;
+        const bool next = vma.end > range.end;
+        const Va start = prev ? range.start : vma.start;
+        const Va end = next ? range.end : vma.end;
+        const Va aligned_start = start.align_down(kBlock2MBytes);
+        const Va aligned_end = end.align_up(kBlock2MBytes);
+        const bool at_start = prev && aligned_start < start && vma.start <= aligned_start;
+        const bool at_end = next && aligned_end > end && vma.end >= aligned_end;
+        return at_start || at_end;
+    }
+
     // Window by window: one that is wholly inside and can be a block is one.
     void write_blocks(const VaRange& va, const Backing& shows) {
         std::uint64_t window = align_up(va.start.raw(), kBlock2MBytes);
