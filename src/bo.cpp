@@ -1,24 +1,12 @@
 #include "src/bo.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cassert>
 #include <new>
 
 namespace granule {
-namespace {
 
-template <class T>
-T* make(NodeMemory memory) noexcept {
-    void* const block = memory.allocate(memory.context, sizeof(T), alignof(T));
-    return block == nullptr ? nullptr : ::new (block) T(memory);
-}
-
-}  // namespace
-
-BoTable::BoTable(DeviceMemory& device_memory, NodeMemory memory) noexcept
-    : device_memory_(device_memory), memory_(memory) {}
+BoTable::BoTable(BoBackend& backend, NodeMemory memory) noexcept : backend_(backend), memory_(memory) {}
 
 BoTable::~BoTable() {
     for (std::uint32_t slot = 1; slot < used_slots_; ++slot) {
@@ -41,6 +29,14 @@ void BoTable::push(SlotQueue& queue, std::uint32_t slot) noexcept {
         slot_at(queue.last).next_slot = slot;
     }
     queue.last = slot;
+}
+
+void BoTable::push_first(SlotQueue& queue, std::uint32_t slot) noexcept {
+    slot_at(slot).next_slot = queue.first;
+    if (queue.first == 0) {
+        queue.last = slot;
+    }
+    queue.first = slot;
 }
 
 std::uint32_t BoTable::pop(SlotQueue& queue) noexcept {
@@ -78,95 +74,73 @@ std::uint32_t BoTable::slot_for_one_more() noexcept {
     if (const std::uint32_t slot = unused_slot(); slot != 0) {
         return slot;
     }
-    return pop(spent_);
+    const std::uint32_t slot = pop(spent_);
+    if (slot != 0) {
+        slot_at(slot).was_spent = true;
+    }
+    return slot;
 }
 
-// How the next run of a BO is allocated when `left` bytes of it have no memory yet.
-Bo::Run BoTable::next_run(std::uint64_t left, BoMemory kind, std::uint64_t& alignment) noexcept {
-    Bo::Run run;
-    switch (kind) {
-        case BoMemory::kContiguous:
-            run.bytes = run.allocated = left;
-            alignment = left >= kBlock1GBytes ? kBlock1GBytes : (left >= kBlock2MBytes ? kBlock2MBytes : kPageBytes);
-            break;
-        case BoMemory::kHuge:
-            run.bytes = run.allocated = std::min(left, kBlock2MBytes);
-            alignment = left >= kBlock2MBytes ? kBlock2MBytes : kPageBytes;
-            break;
-        case BoMemory::kScattered:
-            // The page above each stays unused, so that no two are neighbours.
-            run.bytes = kPageBytes;
-            run.allocated = alignment = 2 * kPageBytes;
-            break;
+Result<Bo*, Status> BoTable::prepare(std::uint64_t made_by) noexcept {
+    void* const block = memory_.allocate(memory_.context, sizeof(Bo), alignof(Bo));
+    if (block == nullptr) {
+        return fail(Status::kOutOfHostMemory);
     }
-    return run;
+    Bo* const bo = ::new (block) Bo(memory_);
+    bo->made_by = made_by;
+    std::unique_lock lock(mutex_);
+    const std::uint32_t number = slot_for_one_more();
+    if (number == 0) {
+        lock.unlock();
+        free_bo(bo);
+        return fail(Status::kOutOfHostMemory);
+    }
+    Slot& slot = slot_at(number);
+    bo->id = BoId{slot.next_id};
+    bo->count = &slot.references;
+    return bo;
 }
 
-Status BoTable::allocate_runs(Bo& bo, BoMemory kind) noexcept {
-    for (std::uint64_t offset = 0; offset < bo.size; offset += bo.runs.back().bytes) {
-        std::uint64_t alignment = 0;
-        Bo::Run run = next_run(bo.size - offset, kind, alignment);
-        const std::optional<Pa> pa = device_memory_.allocate(run.allocated, alignment);
-        if (!pa) {
-            return Status::kOutOfDeviceMemory;
-        }
-        run.offset = BoOffset{offset};
-        run.pa = *pa;
-        if (!bo.runs.push(run)) {
-            device_memory_.free(run.pa, run.allocated);
-            return Status::kOutOfHostMemory;
-        }
+void BoTable::abandon(Bo* bo) noexcept {
+    const std::uint32_t number = static_cast<std::uint32_t>(bo->id) % kSlots;
+    free_bo(bo);
+    const std::lock_guard lock(mutex_);
+    push_first(slot_at(number).was_spent ? spent_ : free_, number);
+}
+
+BoId BoTable::publish(Bo& bo) noexcept {
+    const BoId id = bo.id;
+    const auto raw = static_cast<std::uint32_t>(id);
+    live_.fetch_add(1, std::memory_order_relaxed);
+    live_bytes_.fetch_add(bo.size, std::memory_order_relaxed);
+    const std::lock_guard lock(mutex_);
+    Slot& slot = slot_at(raw % kSlots);
+    slot.bo.store(&bo, std::memory_order_relaxed);
+    slot.id.store(raw, std::memory_order_release);
+    // Last: who sees a count above 0 sees the BO and the id that it counts for.
+    slot.references.store(1, std::memory_order_release);
+    return id;
+}
+
+Result<BoId, Status> BoTable::create(const BoRequest& request) noexcept {
+    if (request.bytes == 0 || request.bytes > kMaxVaEnd) {
+        return fail(Status::kBadArgument);
     }
-    return Status::kOk;
+    return adopt(request.made_by, [&](Bo& bo) noexcept { return backend_.create(bo, request); });
+}
+
+void BoTable::free_bo(Bo* bo) noexcept {
+    bo->~Bo();
+    memory_.release(memory_.context, bo, sizeof(Bo), alignof(Bo));
 }
 
 void BoTable::destroy(Bo* bo) noexcept {
     // The CPU's view first: behind it stands memory that others get.
     if (bo->cpu != nullptr) {
-        ::munmap(bo->cpu, bo->size);
+        backend_.unmap_cpu(*bo, bo->cpu);
     }
-    for (const Bo::Run& run : bo->runs) {
-        device_memory_.free(run.pa, run.allocated);
-    }
-    bo->~Bo();
-    memory_.release(memory_.context, bo, sizeof(Bo), alignof(Bo));
-}
-
-Result<BoId, Status> BoTable::create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept {
-    if (bytes == 0 || bytes > kMaxVaEnd) {
-        return fail(Status::kBadArgument);
-    }
-    if (bytes > device_memory_.size()) {
-        return fail(Status::kOutOfDeviceMemory);  // known before the first of its pages is looked for
-    }
-    Bo* const bo = make<Bo>(memory_);
-    if (bo == nullptr) {
-        return fail(Status::kOutOfHostMemory);
-    }
-    bo->size = align_up(bytes, kPageBytes);
-    bo->made_by = made_by;
-    if (const Status status = allocate_runs(*bo, kind); status != Status::kOk) {
-        destroy(bo);
-        return fail(status);
-    }
-    std::unique_lock lock(mutex_);
-    const std::uint32_t number = slot_for_one_more();
-    if (number == 0) {
-        lock.unlock();
-        destroy(bo);
-        return fail(Status::kOutOfHostMemory);
-    }
-    Slot& slot = slot_at(number);
-    const BoId id{slot.next_id};
-    bo->id = id;
-    bo->count = &slot.references;
-    live_.fetch_add(1, std::memory_order_relaxed);
-    live_bytes_.fetch_add(bo->size, std::memory_order_relaxed);
-    slot.bo.store(bo, std::memory_order_relaxed);
-    slot.id.store(slot.next_id, std::memory_order_release);
-    // Last: who sees a count above 0 sees the BO and the id that it counts for.
-    slot.references.store(1, std::memory_order_release);
-    return id;
+    backend_.destroy(*bo);
+    free_bo(bo);
 }
 
 Bo* BoTable::find(BoId id) const noexcept {
@@ -226,6 +200,7 @@ void BoTable::release(Bo& bo, std::uint64_t references) noexcept {
     const std::lock_guard lock(mutex_);
     const std::uint32_t next_id = raw + kSlots;  // wraps to the first one after 4096
     slot_at(raw % kSlots).next_id = next_id;
+    slot_at(raw % kSlots).was_spent = false;
     push(next_id < kSlots ? spent_ : free_, raw % kSlots);
 }
 
@@ -241,6 +216,7 @@ Status BoTable::set_label(Bo& bo, std::string_view label) noexcept {
         assert(pushed);
         static_cast<void>(pushed);
     }
+    backend_.set_label(bo, label.substr(0, bytes));
     return Status::kOk;
 }
 
@@ -271,27 +247,20 @@ Result<std::byte*, Status> BoTable::map_cpu(Bo& bo) noexcept {
     if (bo.cpu != nullptr) {
         return bo.cpu;
     }
-    void* const whole = ::mmap(nullptr, bo.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (whole == MAP_FAILED) {
-        return fail(Status::kOutOfHostMemory);
+    const Result<std::byte*, Status> cpu = backend_.map_cpu(bo);
+    if (cpu) {
+        bo.cpu = *cpu;
     }
-    auto* const start = static_cast<std::byte*>(whole);
-    for (const Bo::Run& run : bo.runs) {
-        void* const part = ::mmap(start + run.offset.raw(), run.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                                  device_memory_.fd(), static_cast<off_t>(run.pa - DeviceMemory::kStart));
-        if (part == MAP_FAILED) {
-            ::munmap(start, bo.size);
-            return fail(Status::kOutOfHostMemory);
-        }
-    }
-    bo.cpu = start;
-    return bo.cpu;
+    return cpu;
 }
 
 Extent BoTable::extent_at(const Backing& shows, Va /*va*/) const noexcept {
     assert(!shows.sparse());
     const Bo* const bo = find(shows.bo);
     assert(bo != nullptr && shows.offset.raw() < bo->size);
+    if (bo->runs.empty()) {
+        return {Pa{0}, bo->size - shows.offset.raw(), false};
+    }
     const auto after = std::upper_bound(bo->runs.begin(), bo->runs.end(), shows.offset,
                                         [](BoOffset offset, const Bo::Run& run) { return offset < run.offset; });
     const Bo::Run& run = *(after - 1);

@@ -1,12 +1,9 @@
-// Buffer objects: runs of device memory with a size, a label and a life.
+// Buffer objects: memory of a device with a size, a label and a life.
 //
 // A BO lives as long as somebody holds it or a VM shows a page of it: `references` counts both, one for each holder and
-// one for each page that a mapping shows, so that neither side asks the other. What its memory looks like physically
-// decides which leaves a mapping can have:
-//
-//     kHuge        2 MiB folios, each somewhere else, and a tail of pages: shmem with transparent huge pages
-//     kContiguous  one run: CMA
-//     kScattered   single pages, no two of them neighbours: a fragmented machine without huge pages
+// one for each page that a mapping shows, so that neither side asks the other. Its memory is its backend's
+// (src/backend/bo_backend.hpp). Where the backend knows what stands where physically, `runs` says it; where only a
+// kernel does, `gem` is its name there.
 //
 // BoTable finds a BO by its id without a lock: ids are indices into chunks of slots that never move, with a generation,
 // so that the id of a BO that is gone is not found. A slot is used for its 4096 generations and then comes last of all,
@@ -41,12 +38,10 @@
 #include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "src/array.hpp"
-#include "src/device_memory.hpp"
+#include "src/backend/bo_backend.hpp"
 #include "src/status.hpp"
 
 namespace granule {
-
-enum class BoMemory : std::uint8_t { kHuge, kContiguous, kScattered };
 
 struct Bo {
     // `bytes` of the BO from `offset` on stand at `pa`. `allocated` is what the device memory gave for it.
@@ -67,7 +62,13 @@ struct Bo {
     std::uint64_t size = 0;
     std::uint64_t made_by = 0;                   // the creator's own mark, for reports
     std::atomic<std::uint64_t> mapped_pages{0};  // pages shown, over all VMs
-    Array<Run> runs;                             // ascending, without gaps
+    Array<Run> runs;        // ascending, without gaps; empty where only a kernel knows (then `gem` is its name)
+    std::uint32_t gem = 0;  // GEM handle in the device file; 0: none
+    bool imported = false;  // its memory is of another device or driver (a dma-buf)
+    bool cpu_visible = true;
+    bool grows_on_fault = false;  // has pages only where the GPU touched it
+    std::optional<Va> kernel_va;  // where the kernel shows it all its life (panfrost) ...
+    MapFlags kernel_flags;        // ... and how
     // Two locks: mapping a large BO takes long, and whoever wants its name for a report should not wait for that.
     mutable std::mutex label_mutex;
     Array<char> label;  // guarded by label_mutex
@@ -79,11 +80,34 @@ class GRANULE_API BoTable final : public BackingLayout {
 public:
     static constexpr std::uint64_t kMaxLabelBytes = 4096;  // as DRM_PANTHOR_BO_LABEL_MAXLEN
 
-    BoTable(DeviceMemory& device_memory, NodeMemory memory) noexcept;
+    // `backend` outlives the table.
+    BoTable(BoBackend& backend, NodeMemory memory) noexcept;
     ~BoTable() override;
 
     // `bytes` is rounded up to 4 KiB. The caller holds it.
-    [[nodiscard]] Result<BoId, Status> create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept;
+    [[nodiscard]] Result<BoId, Status> create(const BoRequest& request) noexcept;
+    [[nodiscard]] Result<BoId, Status> create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept {
+        BoRequest request;
+        request.bytes = bytes;
+        request.memory = kind;
+        request.made_by = made_by;
+        return create(request);
+    }
+
+    // As `create`, for memory that does not come by request (a dma-buf): `give_memory(Bo&)` does what BoBackend::create
+    // would. It is the last thing that can fail, and it is called without the table's lock.
+    template <class GiveMemory>
+    [[nodiscard]] Result<BoId, Status> adopt(std::uint64_t made_by, GiveMemory&& give_memory) noexcept {
+        const Result<Bo*, Status> bo = prepare(made_by);
+        if (!bo) {
+            return fail(bo.error());
+        }
+        if (const Status status = give_memory(**bo); status != Status::kOk) {
+            abandon(*bo);
+            return fail(status);
+        }
+        return publish(**bo);
+    }
 
     // nullptr: no such BO. For callers that hold a reference, or keep others from giving back the last one.
     [[nodiscard]] Bo* find(BoId id) const noexcept;
@@ -106,7 +130,8 @@ public:
     // The whole BO at one place in the CPU's address space, for as long as it lives.
     [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo& bo) noexcept;
 
-    // Of a BO that somebody holds or shows. Sparse mappings are their address space's to lay out.
+    // Of a BO that somebody holds or shows; `known` only where it has runs. Sparse mappings are their address space's to
+    // lay out.
     [[nodiscard]] Extent extent_at(const Backing& shows, Va va) const noexcept override;
     [[nodiscard]] std::uint64_t live() const noexcept { return live_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t live_bytes() const noexcept { return live_bytes_.load(std::memory_order_relaxed); }
@@ -134,6 +159,7 @@ private:
         std::atomic<std::uint32_t> id{0};
         std::uint32_t next_id = 0;    // guarded by mutex_: with the generation to come
         std::uint32_t next_slot = 0;  // guarded by mutex_: behind this one in its queue; 0: none
+        bool was_spent = false;       // guarded by mutex_: came from that queue
     };
     // Slots without a BO, first in first out, through the slots themselves: release allocates nothing (P4).
     struct SlotQueue {
@@ -144,16 +170,21 @@ private:
     [[nodiscard]] Slot& slot_at(std::uint32_t slot) const noexcept {
         return chunks_[slot / kChunkSlots].load(std::memory_order_acquire)[slot % kChunkSlots];
     }
-    [[nodiscard]] Status allocate_runs(Bo& bo, BoMemory kind) noexcept;
-    [[nodiscard]] static Bo::Run next_run(std::uint64_t left, BoMemory kind, std::uint64_t& alignment) noexcept;
-    // Under the lock, all four.
+    // A BO with its id, which nobody finds yet.
+    [[nodiscard]] Result<Bo*, Status> prepare(std::uint64_t made_by) noexcept;
+    // Its end, where it got no memory: its id was nobody's.
+    void abandon(Bo* bo) noexcept;
+    [[nodiscard]] BoId publish(Bo& bo) noexcept;
+    // Under the lock, all five.
     void push(SlotQueue& queue, std::uint32_t slot) noexcept;
+    void push_first(SlotQueue& queue, std::uint32_t slot) noexcept;
     [[nodiscard]] std::uint32_t pop(SlotQueue& queue) noexcept;  // 0: it is empty
     [[nodiscard]] std::uint32_t unused_slot() noexcept;          // 0: none is left, or no memory for it
     [[nodiscard]] std::uint32_t slot_for_one_more() noexcept;    // 0: no memory
-    void destroy(Bo* bo) noexcept;
+    void destroy(Bo* bo) noexcept;                               // one that has memory
+    void free_bo(Bo* bo) noexcept;                               // one that has none
 
-    DeviceMemory& device_memory_;
+    BoBackend& backend_;
     NodeMemory memory_;
     mutable std::mutex mutex_;
     std::array<std::atomic<Slot*>, kSlots / kChunkSlots> chunks_{};

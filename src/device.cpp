@@ -69,7 +69,8 @@ SoftDevice::SoftDevice(const SoftDeviceConfig& config, Owned<DeviceMemory> memor
       memory_(std::move(memory)),
       tables_(std::move(tables)),
       gpu_(std::move(gpu)),
-      bos_(*memory_, config.nodes),
+      bo_backend_(*memory_),
+      bos_(bo_backend_, config.nodes),
       timelines_(config.nodes) {}
 
 VaRange SoftDevice::vm_space() const noexcept {

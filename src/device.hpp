@@ -14,6 +14,7 @@
 #include "mali/gpu_model.hpp"
 #include "src/backend/injection.hpp"
 #include "src/backend/soft_address_space.hpp"
+#include "src/backend/soft_bo_backend.hpp"
 #include "src/backend/soft_gpu.hpp"
 #include "src/backend/soft_tables.hpp"
 #include "src/bo.hpp"
@@ -74,6 +75,7 @@ private:
     Owned<DeviceMemory> memory_;
     Owned<SoftTables> tables_;
     Owned<SoftGpu> gpu_;
+    SoftBoBackend bo_backend_;
     BoTable bos_;
     TimelineTable timelines_;
 };

@@ -27,12 +27,6 @@
 
 namespace granule {
 
-struct OsError {
-    Status status = Status::kOsFailed;
-    const char* call = "";  // which
-    int error = 0;          // errno
-};
-
 class GRANULE_API DeviceMemory final : public mali::PhysicalMemory {
 public:
     static constexpr Pa kStart{0x8000'0000};

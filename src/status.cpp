@@ -36,6 +36,10 @@ const char* to_string(Status status) noexcept {
             return "cancelled";
         case Status::kOsFailed:
             return "the operating system failed a call";
+        case Status::kNotSupported:
+            return "not supported by this device or kernel";
+        case Status::kTimedOut:
+            return "timed out";
     }
     return "?";
 }

@@ -29,13 +29,22 @@ enum class Status : std::uint8_t {
     kOutOfDeviceMemory = 8,  // no memory for BOs
     kUnknownBo = 9,          // no such BO
     kBackendFailed = 10,     // the kernel refused an operation; `error` is its errno
-    kVmUnusable = 11,        // an earlier failure could not be undone
+    kVmUnusable = 11,        // the address space is lost: an undo failed, or something queued did later
     kKernelOops = 12,        // the kernel behind the device is gone
     kCancelled = 13,         // the queue was closed before the work was done
     kOsFailed = 14,          // a call of the operating system failed; `error` is its errno
+    kNotSupported = 15,      // this device or this kernel cannot do it
+    kTimedOut = 16,          // what had to happen first did not happen in time
 };
 
 [[nodiscard]] GRANULE_API const char* to_string(Status status) noexcept;
+
+// Why there is no device, no thread, no dma-buf.
+struct OsError {
+    Status status = Status::kOsFailed;
+    const char* call = "";  // which one failed: a call of the OS, or an ioctl
+    int error = 0;          // errno
+};
 
 // How much of `text` fits into `most` bytes without cutting a UTF-8 character. What is not UTF-8 is cut anywhere.
 [[nodiscard]] std::size_t utf8_prefix(std::string_view text, std::size_t most) noexcept;
