@@ -1,11 +1,13 @@
 // A VM: one GPU address space, its VA, what is mapped in it, and every change of that.
 //
 // Every change is planned, then committed: see allocator/plan.hpp. A call that fails has changed nothing (P3), neither
-// here nor in the tables; where a backend makes that impossible, `BindError::undone` is false and the VM is unusable:
-// it binds nothing more, the GPU gets nothing through it, and what it holds ends with it.
+// here nor in the tables; where a backend makes that impossible, `BindError::undone` is false and the VM is lost: it binds
+// nothing more and the GPU gets nothing through it, until `rebuild` brings it back. Its state stays what it was before
+// the call.
 // `unmap` and `release_va` allocate nothing (P4). A transaction of unmaps remembers what was there, and where there is no
 // memory for that, unmaps one by one: it still does not fail for want of memory, but if a kernel fails one of them then,
-// those before it stay done and `undone` is false, with a VM that is as usable as before.
+// those before it stay done and `undone` is false, with a VM that is as usable as before. The same holds for unmaps that
+// are submitted, as far as it is up to us: a kernel may want memory for its queue.
 // A VA that was released is not handed out again before the fences that it was released with have signalled (P5); the
 // end of a timeline signals all of it. `address` names what is, or was, at any VA (P6), back to `journal_capacity`
 // removals ago, and says whether older ones were forgotten.
@@ -54,13 +56,21 @@ struct VmConfig {
 // What a bind did.
 struct BindReport {
     BindSerial serial{};
-    std::uint64_t operations = 0;  // given to the backend
-    std::uint64_t granules = 0;    // taken whole because a request cut them
+    std::uint64_t operations = 0;   // given to the backend
+    std::uint64_t granules = 0;     // taken whole because a request cut them
+    std::uint64_t kernel_cuts = 0;  // cut by the kernel, which was asked for a part (CutRule::kByKernel)
     std::uint64_t residual_bytes = 0;
     std::uint64_t exposed_bytes = 0;
     std::uint64_t enlarged_bytes = 0;
     std::uint64_t unmapped_bytes = 0;  // what was mapped there before and is not any more
     VaRange touched{};                 // the hull of all that the operations touched
+};
+
+// What a rebuild did.
+struct RebuildReport {
+    std::uint64_t mappings = 0;
+    std::uint64_t bytes = 0;
+    std::uint32_t kernel_id = 0;  // of the new address space
 };
 
 // What is, and was, at a VA.
@@ -116,6 +126,29 @@ public:
     [[nodiscard]] Result<BindReport, BindError> unmap(const VaRange& range, UnmapPolicy policy) noexcept {
         return bind({BindRequest::Kind::kUnmap, range, {}, policy, LeafPolicy::kLargest});
     }
+    // As `commit`, but the kernel carries it out later, in order behind what was submitted before: after `waits`;
+    // `signals` when it is done, even if there is nothing to do. All or nothing: on failure nothing was queued.
+    // kNotSupported where the backend has no queue (src/bind_queue.hpp then).
+    //
+    // Our state follows at once: what this VM says is mapped is what will be, what it says was removed may be shown until
+    // then. A BO whose last page goes with it may be gone for us at once: the kernel holds what it still shows.
+    //
+    // Should it fail later in the kernel, its fences signal all the same and the VM is lost: `check` finds out.
+    // Unmaps that are submitted one by one, for want of memory: the first waits, the last signals; where one of them is
+    // not queued, those before it are, nothing signals, and `undone` is false.
+    [[nodiscard]] Result<BindReport, BindError> submit(const Transaction& transaction,
+                                                       std::span<const SyncobjPoint> waits,
+                                                       std::span<const SyncobjPoint> signals) noexcept;
+    // Asks the backend whether the address space is still there. kOk; kVmUnusable: it is lost, and `usable` is false from
+    // then on; anything else: the question failed, and nothing is known.
+    [[nodiscard]] Status check() noexcept;
+    // For a VM that is lost (kBadArgument for others): a new address space in the place of the old one, and every mapping
+    // of ours bound again, at the same VA, leaf by leaf as the ledger says; VA, journal and statistics stay. On success
+    // the VM is usable. On failure it is as lost as before, and may be rebuilt again. `kernel_id` changes: who told the
+    // kernel about the VM tells it again. O(mappings); no memory of ours is needed.
+    [[nodiscard]] Result<RebuildReport, BindError> rebuild() noexcept;
+    // The kernel's name for the address space; 0 where there is none.
+    [[nodiscard]] std::uint32_t kernel_id() const noexcept;
     // The plan that `bind` would carry out now.
     [[nodiscard]] Result<Plan, BindError> explain(const BindRequest& request) const noexcept;
 
@@ -150,14 +183,25 @@ public:
 private:
     struct UndoStep;
     struct Undo;
-
     void collect() noexcept;  // VA whose fences have signalled
-    [[nodiscard]] AddressSpaceView view() const noexcept;
+    // How plans are carried out by `submit`; without it, at once.
+    struct Later {
+        std::span<const SyncobjPoint> waits;
+        std::span<const SyncobjPoint> signals;
+    };
+
+    [[nodiscard]] AddressSpaceView view() const noexcept { return view(mappings_, ledger_); }
+    [[nodiscard]] AddressSpaceView view(const MappingMap& mappings, const GranuleLedger& ledger) const noexcept;
     [[nodiscard]] std::optional<BindError> check(const BindRequest& request, BoPin& pin) const noexcept;
     [[nodiscard]] BindError describe(const PlanError& error) const noexcept;
     [[nodiscard]] static BindError describe(const BackendFailure& failure, const BindRequest& request) noexcept;
-    [[nodiscard]] Result<BindReport, BindError> commit_one(const BindRequest& request) noexcept;
-    [[nodiscard]] Result<BindReport, BindError> commit_many(std::span<const BindRequest> requests) noexcept;
+    // `later` is nullptr where it happens at once.
+    [[nodiscard]] Result<BindReport, BindError> commit_all(std::span<const BindRequest> requests,
+                                                           const Later* later) noexcept;
+    [[nodiscard]] Result<BindReport, BindError> commit_one(const BindRequest& request, const Later* later) noexcept;
+    [[nodiscard]] Result<BindReport, BindError> commit_many(std::span<const BindRequest> requests,
+                                                            const Later* later) noexcept;
+    [[nodiscard]] Result<void, BackendFailure> carry_out(std::span<const Plan> plans, const Later* later) noexcept;
 
     [[nodiscard]] Status hold_state(const BindRequest& request, const Plan& plan) noexcept;
     void apply_state(const BindRequest& request, const Plan& plan) noexcept;
@@ -169,12 +213,14 @@ private:
     [[nodiscard]] bool remember(Undo& undo, const BindRequest& request, const Plan& plan) const noexcept;
     void roll_back(const Undo& undo, std::size_t step) noexcept;
     void release_inserted(const Undo& undo) noexcept;
-    [[nodiscard]] bool undo_in_tables(const BackendFailure& failure, const Undo& undo) noexcept;
-    // Brings the tables back to what our state says.
-    [[nodiscard]] bool restore(const VaRange& touched) noexcept;
-    [[nodiscard]] bool restore(const VaRange& touched, std::span<const UndoStep> earlier) noexcept;
-    [[nodiscard]] Result<BindReport, BindError> unmap_one_by_one(std::span<const BindRequest> requests) noexcept;
+    // `failure`: how far the backend came; nullptr: it did nothing.
+    [[nodiscard]] bool undo_all(const Undo& undo, const BackendFailure* failure) noexcept;
+    // Brings the tables back to what our state says. `in_doubt`: perhaps they are that already.
+    [[nodiscard]] bool restore(const VaRange& touched, std::span<const UndoStep> earlier, bool in_doubt) noexcept;
+    [[nodiscard]] Result<BindReport, BindError> unmap_one_by_one(std::span<const BindRequest> requests,
+                                                                 const Later* later) noexcept;
     void become_unusable() noexcept;
+    [[nodiscard]] std::optional<BindError> bind_all_again() noexcept;
 
     const VmConfig config_;
     BoTable& bos_;

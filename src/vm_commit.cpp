@@ -1,7 +1,10 @@
-// How a VM changes by one request: plan, hold memory, let the backend execute, apply to our state, settle.
+// How a VM changes by one request: plan, hold memory, let the backend carry it out, apply to our state, settle.
 //
 // One request needs no memory of what was, because our state changes last: that is what makes an unmap allocate nothing
 // (P4). Many at once: vm_transaction.cpp.
+//
+// What is submitted takes the same path; the backend queues where it would have executed. What it did not queue needs no
+// undoing; and it queues all or nothing, so that our state can follow as if all of it had been done.
 
 #include <algorithm>
 
@@ -10,14 +13,15 @@
 
 namespace granule {
 
-AddressSpaceView Vm::view() const noexcept {
-    return {mappings_,
-            ledger_,
+AddressSpaceView Vm::view(const MappingMap& mappings, const GranuleLedger& ledger) const noexcept {
+    return {mappings,
+            ledger,
             config_.space,
             backend_->leaf_sizes(),
             backend_->kernel(),
             backend_->atomic_binds(),
-            backend_->smallest_lock_log2()};
+            backend_->smallest_lock_log2(),
+            &backend_->layout()};
 }
 
 std::optional<BindError> Vm::check(const BindRequest& request, BoPin& pin) const noexcept {
@@ -80,15 +84,27 @@ Result<Plan, BindError> Vm::explain(const BindRequest& request) const noexcept {
 
 Result<BindReport, BindError> Vm::bind(const BindRequest& request) noexcept {
     const std::lock_guard lock(mutex_);
-    return commit_one(request);
+    return commit_one(request, nullptr);
 }
 
 Result<BindReport, BindError> Vm::commit(const Transaction& transaction) noexcept {
     const std::lock_guard lock(mutex_);
-    if (transaction.size() == 1) {
-        return commit_one(transaction.requests().front());
-    }
-    return commit_many(transaction.requests());
+    return commit_all(transaction.requests(), nullptr);
+}
+
+Result<BindReport, BindError> Vm::submit(const Transaction& transaction, std::span<const SyncobjPoint> waits,
+                                         std::span<const SyncobjPoint> signals) noexcept {
+    const std::lock_guard lock(mutex_);
+    const Later later{waits, signals};
+    return commit_all(transaction.requests(), &later);
+}
+
+Result<BindReport, BindError> Vm::commit_all(std::span<const BindRequest> requests, const Later* later) noexcept {
+    return requests.size() == 1 ? commit_one(requests.front(), later) : commit_many(requests, later);
+}
+
+Result<void, BackendFailure> Vm::carry_out(std::span<const Plan> plans, const Later* later) noexcept {
+    return later == nullptr ? backend_->execute(plans) : backend_->submit(plans, later->waits, later->signals);
 }
 
 Status Vm::hold_state(const BindRequest& request, const Plan& plan) noexcept {
@@ -141,6 +157,7 @@ void Vm::retain_shown(const BindRequest& request) noexcept {
 void Vm::count(BindReport& report, const Plan& plan) const noexcept {
     report.operations += plan.ops().size();
     report.granules += plan.cost.granules;
+    report.kernel_cuts += plan.cost.kernel_cuts;
     report.residual_bytes += plan.cost.residual_bytes;
     report.exposed_bytes += plan.cost.exposed_bytes;
     report.enlarged_bytes += plan.cost.enlarged_bytes;
@@ -149,7 +166,7 @@ void Vm::count(BindReport& report, const Plan& plan) const noexcept {
     }
 }
 
-Result<BindReport, BindError> Vm::commit_one(const BindRequest& request) noexcept {
+Result<BindReport, BindError> Vm::commit_one(const BindRequest& request, const Later* later) noexcept {
     BoPin pin(bos_);
     if (const std::optional<BindError> error = check(request, pin)) {
         return fail(*error);
@@ -170,10 +187,13 @@ Result<BindReport, BindError> Vm::commit_one(const BindRequest& request) noexcep
         error.plan.request = request.va;
         return fail(error);
     }
-    if (const Result<void, BackendFailure> done = backend_->execute(plans); !done) {
+    if (const Result<void, BackendFailure> done = carry_out(plans, later); !done) {
         BindError error = describe(done.error(), request);
-        error.undone = done.error().op == 0 || restore(planned->touched);
-        if (!error.undone) {
+        // In an address space that is lost there is nothing to bring back: `rebuild` makes another one.
+        const bool lost = error.status == Status::kVmUnusable;
+        error.undone =
+            later != nullptr || !done.error().begun || (!lost && restore(planned->touched, {}, done.error().in_doubt));
+        if (!error.undone || lost) {
             become_unusable();
         }
         settle();

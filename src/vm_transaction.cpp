@@ -1,14 +1,16 @@
 // How a VM changes by many requests at once, and the way back.
 //
 //     each request:  plan, hold memory, remember what was, apply to our state
-//     all of them:   hold tables, let the backend execute, settle
+//     all of them:   hold tables, let the backend carry them out, settle
 //     on failure:    back step by step, the last first: our state, and then the tables where a plan was begun
 
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
 
+#include "allocator/split.hpp"
 #include "src/bo_pin.hpp"
+#include "src/leaf_pieces.hpp"
 #include "src/vm.hpp"
 
 namespace granule {
@@ -93,13 +95,13 @@ void Vm::release_inserted(const Undo& undo) noexcept {
     }
 }
 
-Result<BindReport, BindError> Vm::commit_many(std::span<const BindRequest> requests) noexcept {
+Result<BindReport, BindError> Vm::commit_many(std::span<const BindRequest> requests, const Later* later) noexcept {
     if (!usable_) {
         BindError error;
         error.status = Status::kVmUnusable;
         return fail(error);
     }
-    if (requests.empty()) {
+    if (requests.empty() && later == nullptr) {
         return BindReport{};
     }
     Undo undo(nodes_);
@@ -140,20 +142,19 @@ Result<BindReport, BindError> Vm::commit_many(std::span<const BindRequest> reque
         }
     }
     if (error) {
-        for (std::size_t i = undo.steps.size(); i-- > 0;) {
-            roll_back(undo, i);
-        }
+        static_cast<void>(undo_all(undo, nullptr));  // nothing was begun: there is nothing that could fail
         release_inserted(undo);
         settle();
         if (error->status == Status::kOutOfHostMemory && only_unmaps(requests)) {
-            return unmap_one_by_one(requests);
+            return unmap_one_by_one(requests, later);
         }
         return fail(*error);
     }
-    if (const Result<void, BackendFailure> done = backend_->execute(undo.plans.view()); !done) {
-        BindError failed = describe(done.error(), requests[done.error().plan]);
-        failed.undone = undo_in_tables(done.error(), undo);
-        if (!failed.undone) {
+    if (const Result<void, BackendFailure> done = carry_out(undo.plans.view(), later); !done) {
+        const std::size_t which = done.error().plan;
+        BindError failed = describe(done.error(), which < requests.size() ? requests[which] : BindRequest{});
+        failed.undone = undo_all(undo, later == nullptr ? &done.error() : nullptr);
+        if (!failed.undone || failed.status == Status::kVmUnusable) {
             become_unusable();
         }
         release_inserted(undo);
@@ -179,11 +180,17 @@ Result<BindReport, BindError> Vm::commit_many(std::span<const BindRequest> reque
 
 // Giving back does not fail for want of memory (P4): without any for what was, each unmap is a transaction of its own,
 // which needs none. Should one of them fail then, those before it stay done, and the error says so.
-Result<BindReport, BindError> Vm::unmap_one_by_one(std::span<const BindRequest> requests) noexcept {
+Result<BindReport, BindError> Vm::unmap_one_by_one(std::span<const BindRequest> requests, const Later* later) noexcept {
     BindReport sum;
     sum.serial = BindSerial{next_serial_};
     for (std::size_t i = 0; i < requests.size(); ++i) {
-        Result<BindReport, BindError> done = commit_one(requests[i]);
+        // The queue is in order: the first waits for all, and the last is done when all are.
+        Later part;
+        if (later != nullptr) {
+            part.waits = i == 0 ? later->waits : part.waits;
+            part.signals = i + 1 == requests.size() ? later->signals : part.signals;
+        }
+        Result<BindReport, BindError> done = commit_one(requests[i], later == nullptr ? nullptr : &part);
         if (!done) {
             done.error().request = i;
             done.error().undone = done.error().undone && i == 0;
@@ -191,6 +198,7 @@ Result<BindReport, BindError> Vm::unmap_one_by_one(std::span<const BindRequest> 
         }
         sum.operations += done->operations;
         sum.granules += done->granules;
+        sum.kernel_cuts += done->kernel_cuts;
         sum.residual_bytes += done->residual_bytes;
         sum.exposed_bytes += done->exposed_bytes;
         sum.enlarged_bytes += done->enlarged_bytes;
@@ -202,21 +210,19 @@ Result<BindReport, BindError> Vm::unmap_one_by_one(std::span<const BindRequest> 
 
 // Our state goes back step by step, the last first, and the tables with it, wherever a plan was begun: so a plan is
 // undone in the state that it was made for, where its edges cut nothing.
-bool Vm::undo_in_tables(const BackendFailure& failure, const Undo& undo) noexcept {
+bool Vm::undo_all(const Undo& undo, const BackendFailure* failure) noexcept {
+    // In an address space that is lost there is nothing to bring back: `rebuild` makes another one.
+    const bool lost = failure != nullptr && failure->status == Status::kVmUnusable;
     bool undone = true;
     for (std::size_t i = undo.steps.size(); i-- > 0;) {
         roll_back(undo, i);
-        // The plan that failed had begun if an operation of it was carried out.
-        const bool begun = i < failure.plan || (i == failure.plan && failure.op != 0);
+        const bool begun = failure != nullptr && (i < failure->plan || (i == failure->plan && failure->begun));
         if (begun && undone && !undo.plans[i].empty()) {
-            undone = restore(undo.plans[i].touched, undo.steps.view().first(i));
+            const bool in_doubt = i == failure->plan && failure->in_doubt;
+            undone = !lost && restore(undo.plans[i].touched, undo.steps.view().first(i), in_doubt);
         }
     }
     return undone;
-}
-
-bool Vm::restore(const VaRange& touched) noexcept {
-    return restore(touched, {});
 }
 
 // What a plan touched is unmapped and mapped again as our state says, leaf for leaf. Neither cuts a leaf: what the plan
@@ -228,7 +234,10 @@ bool Vm::restore(const VaRange& touched) noexcept {
 //
 //     earlier step           |---- touched ----|
 //     this step       |============|      touched, mapped again as two: [==|===]
-bool Vm::restore(const VaRange& touched, std::span<const UndoStep> earlier) noexcept {
+//
+// Where that first operation is the one that failed, and perhaps did nothing, the unmap is isolated as one of a plan is.
+// What it did not do has left no new leaf that the isolated granule could cut.
+bool Vm::restore(const VaRange& touched, std::span<const UndoStep> earlier, bool in_doubt) noexcept {
     const auto run = [&](PlanOp::Kind kind, const VaRange& va, const Backing& shows, LeafPolicy leaves) noexcept {
         Plan step;
         step.taken = va;
@@ -248,7 +257,14 @@ bool Vm::restore(const VaRange& touched, std::span<const UndoStep> earlier) noex
         }
         return edge;
     };
-    bool done = run(PlanOp::Kind::kUnmap, touched, {}, LeafPolicy::kLargest);
+    Plan clear;
+    clear.taken = touched;
+    clear.touched = touched;
+    clear.push({PlanOp::Kind::kUnmap, PlanOp::Purpose::kResidual, touched, {}, LeafPolicy::kLargest});
+    if (in_doubt && backend_->kernel() == KernelBehaviour::kOopses) {
+        isolate_start_of_unmap(clear, view());
+    }
+    bool done = backend_->execute({&clear, 1}).has_value();
     mappings_.for_each_overlap(touched, [&](const Mapping& mapping) {
         const Mapping part = mapping.clipped(touched);
         const auto map = [&](VaRange va, LeafPolicy leaves) noexcept {
@@ -258,13 +274,7 @@ bool Vm::restore(const VaRange& touched, std::span<const UndoStep> earlier) noex
                 va.start = piece.end;
             }
         };
-        Va at = part.va.start;
-        ledger_.for_each_block_run(part.va, [&](const LeafRun& blocks) {
-            map({at, blocks.start}, LeafPolicy::kPage);
-            map(blocks.range(), LeafPolicy::kLargest);
-            at = blocks.range().end;
-        });
-        map({at, part.va.end}, LeafPolicy::kPage);
+        for_each_leaf_piece(ledger_, part.va, map);
         return done;
     });
     return done;

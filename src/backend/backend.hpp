@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "allocator/leaf_layout.hpp"
@@ -19,8 +20,18 @@ namespace granule {
 struct BackendFailure {
     Status status = Status::kBackendFailed;  // or kKernelOops
     int error = 0;                           // errno
-    std::size_t plan = 0;                    // which one failed
+    std::size_t plan = 0;                    // which one failed; those before it were carried out
     std::size_t op = 0;                      // which of its operations; those before it were carried out
+    bool begun = false;                      // whether any part of this plan was carried out, operation `op` included
+    bool in_doubt = false;                   // it may have begun, or not: no part of it was carried out for certain
+};
+
+// A point of a timeline syncobj of the device file that a VM belongs to (point 0: a binary syncobj).
+struct SyncobjPoint {
+    std::uint32_t syncobj = 0;
+    std::uint64_t point = 0;
+
+    constexpr bool operator==(const SyncobjPoint&) const noexcept = default;
 };
 
 class AddressSpaceBackend {
@@ -34,15 +45,35 @@ public:
 
     // Sets aside what executing these plans needs beyond what their unmaps free. On failure nothing changed.
     [[nodiscard]] virtual Status hold(std::span<const Plan> plans) noexcept = 0;
-    // Carries out the plans in order. Stops at the first operation that fails; what was done before stays done, and the
-    // first operation of a plan that fails has changed nothing. (A kernel that refuses to cut a leaf may have cleared those
-    // before it; plans cut none.)
+    // Carries out the plans in order. Stops at the first operation that fails; what was done before stays done, and
+    // `begun` says whether the plan that failed has to be undone.
     [[nodiscard]] virtual Result<void, BackendFailure> execute(std::span<const Plan> plans) noexcept = 0;
+    // Has the kernel carry out the plans later, in order behind everything submitted before, after `waits`; `signals`
+    // when all is done. All or nothing: on failure nothing was queued. A backend without a queue says kNotSupported;
+    // src/bind_queue.hpp is for those.
+    [[nodiscard]] virtual Result<void, BackendFailure> submit(std::span<const Plan> plans,
+                                                              std::span<const SyncobjPoint> waits,
+                                                              std::span<const SyncobjPoint> signals) noexcept {
+        static_cast<void>(plans);
+        static_cast<void>(waits);
+        static_cast<void>(signals);
+        return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
+    }
+    // Asks whether the address space still does what it is told. A kernel drops it for good where a queued operation
+    // fails, and does not say so by the fence of that operation. kOk, kVmUnusable, or what went wrong with asking.
+    [[nodiscard]] virtual Status check() noexcept { return Status::kOk; }
+    // Begins again with an empty address space, which takes the place of one that is lost; its VAs and what it needs to
+    // know to carry plans out stay. On failure nothing changed. kNotSupported where there is nothing to begin.
+    [[nodiscard]] virtual Result<void, BackendFailure> renew() noexcept {
+        return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
+    }
     virtual void settle() noexcept = 0;
     // Nobody knows any more what the tables hold: the GPU gets nothing through this address space from here on.
     virtual void detach() noexcept = 0;
 
     [[nodiscard]] virtual const BackingLayout& layout() const noexcept = 0;
+    // The kernel's name for it (panthor's VM id), for who talks to the kernel about it; 0: none.
+    [[nodiscard]] virtual std::uint32_t kernel_id() const noexcept { return 0; }
     [[nodiscard]] virtual KernelBehaviour kernel() const noexcept = 0;
     [[nodiscard]] virtual bool atomic_binds() const noexcept = 0;
     [[nodiscard]] virtual LeafSizes leaf_sizes() const noexcept = 0;

@@ -154,8 +154,9 @@ Result<void, BackendFailure> SoftAddressSpace::execute(std::span<const Plan> pla
         }
         int error = 0;
         std::size_t op = 0;
+        bool begun = false;
         for (; op < plan.ops().size(); ++op) {
-            error = run(plan.ops()[op]);
+            error = run(plan.ops()[op], begun);
             if (!atomic_binds() && !oopsed_) {
                 gpu_.end_update(context_, plan.ops()[op].va);
             }
@@ -167,13 +168,13 @@ Result<void, BackendFailure> SoftAddressSpace::execute(std::span<const Plan> pla
             gpu_.end_update(context_, plan.touched);
         }
         if (error != 0) {
-            return fail(BackendFailure{oopsed_ ? Status::kKernelOops : Status::kBackendFailed, error, i, op});
+            return fail(BackendFailure{oopsed_ ? Status::kKernelOops : Status::kBackendFailed, error, i, op, begun});
         }
     }
     return {};
 }
 
-int SoftAddressSpace::run(const PlanOp& op) noexcept {
+int SoftAddressSpace::run(const PlanOp& op, bool& begun) noexcept {
     if (oopsed_) {
         return EFAULT;
     }
@@ -183,7 +184,7 @@ int SoftAddressSpace::run(const PlanOp& op) noexcept {
         }
     }
     ++operations_;
-    if (const int error = clear(op.va); error != 0) {
+    if (const int error = clear(op.va, begun); error != 0) {
         return error;
     }
     if (config_.kernel == KernelBehaviour::kOopses) {
@@ -199,6 +200,7 @@ int SoftAddressSpace::run(const PlanOp& op) noexcept {
         }
         kernel_mappings_.erase(op.va);
     }
+    begun = true;
     if (op.kind == PlanOp::Kind::kMap) {
         write(op);
         if (config_.kernel == KernelBehaviour::kOopses) {
@@ -208,7 +210,7 @@ int SoftAddressSpace::run(const PlanOp& op) noexcept {
     return 0;
 }
 
-int SoftAddressSpace::clear(const VaRange& range) noexcept {
+int SoftAddressSpace::clear(const VaRange& range, bool& begun) noexcept {
     Va at = range.start;
     while (at < range.end) {
         const mali::Walk walk = table_->walk(at);
@@ -222,6 +224,7 @@ int SoftAddressSpace::clear(const VaRange& range) noexcept {
             if (const int error = cut(walk, range); error != 0) {
                 return error;
             }
+            begun = true;
             at = next;
             continue;
         }
@@ -231,6 +234,7 @@ int SoftAddressSpace::clear(const VaRange& range) noexcept {
         const Va whole_end = range.end.align_down(bytes_of(walk.leaf));
         const VaRange part{at, table_end < whole_end ? table_end : whole_end};
         clear_whole_leaves(part);
+        begun = true;
         at = part.end;
     }
     return 0;

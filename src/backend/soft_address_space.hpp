@@ -87,11 +87,11 @@ private:
     // alignment.
     [[nodiscard]] Extent extent_at(const Backing& shows, Va va) const noexcept override;
 
-    // 0 or an errno. EFAULT stands for an oops.
-    [[nodiscard]] int run(const PlanOp& op) noexcept;
+    // 0 or an errno. EFAULT stands for an oops. `begun` becomes true with the first change.
+    [[nodiscard]] int run(const PlanOp& op, bool& begun) noexcept;
     [[nodiscard]] bool hold_sparse(std::span<const Plan> plans) noexcept;
     [[nodiscard]] bool hold_kernel_mappings(std::span<const Plan> plans) noexcept;
-    [[nodiscard]] int clear(const VaRange& range) noexcept;
+    [[nodiscard]] int clear(const VaRange& range, bool& begun) noexcept;
     void write(const PlanOp& op) noexcept;
     [[nodiscard]] int cut(const mali::Walk& leaf, const VaRange& range) noexcept;
     void clear_whole_leaves(const VaRange& range) noexcept;

@@ -192,6 +192,10 @@ TEST_CASE("P3: an undo that fails is said, and makes the VM unusable and the GPU
                     const Result<BindReport, BindError> next = space.vm->unmap(range_at(kB, kMiB), UnmapPolicy::kSplit);
                     REQUIRE_FALSE(next.has_value());
                     REQUIRE(next.error().status == Status::kVmUnusable);
+                    // The soft device has nothing to begin again with.
+                    REQUIRE(space.vm->check() == Status::kVmUnusable);
+                    REQUIRE(space.vm->rebuild().error().status == Status::kNotSupported);
+                    REQUIRE_FALSE(space.vm->usable());
                     // What is mapped is still held, as the state from before says.
                     REQUIRE(space.device->bos().find(space.b)->references() == references);
                 }
@@ -199,6 +203,25 @@ TEST_CASE("P3: an undo that fails is said, and makes the VM unusable and the GPU
             }
         }
     });
+}
+
+TEST_CASE("P3: a device without a queue says so to a submit, which has changed nothing") {
+    Space space(KernelBehaviour::kRefuses, kLeaves4K2M, BoMemory::kHuge);
+    const VmState before = state_of(*space.device, *space.vm);
+    for (const Scenario& scenario : kScenarios) {
+        Transaction transaction;
+        for (const BindRequest& request : scenario.requests(space.a, space.b)) {
+            REQUIRE(transaction.add(request) == Status::kOk);
+        }
+        const Result<BindReport, BindError> done = space.vm->submit(transaction, {}, {});
+        REQUIRE_FALSE(done.has_value());
+        CHECK(done.error().status == Status::kNotSupported);
+        CHECK(done.error().undone);
+        const bool unchanged = state_of(*space.device, *space.vm) == before;
+        CHECK(unchanged);
+    }
+    CHECK(space.vm->check() == Status::kOk);
+    CHECK(space.vm->kernel_id() == 0);
 }
 
 TEST_CASE("P3: an undo that fails at a later step than its first is said too") {
