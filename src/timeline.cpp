@@ -9,8 +9,9 @@ Timeline::~Timeline() {
 }
 
 std::uint64_t Timeline::value() const noexcept {
+    const std::uint64_t of_source = source_ ? source_->value() : 0;
     const std::lock_guard lock(mutex_);
-    return value_;
+    return std::max(value_, of_source);
 }
 
 Status Timeline::status() const noexcept {
@@ -19,32 +20,56 @@ Status Timeline::status() const noexcept {
 }
 
 void Timeline::signal(std::uint64_t value, Status status) noexcept {
-    // Notified under the lock: a waiter may destroy the timeline as soon as it has the lock again.
+    // All of it under the lock: a waiter may destroy the timeline as soon as it has the lock again.
     const std::lock_guard lock(mutex_);
-    value_ = std::max(value_, value);
+    const Status taken = source_ ? source_->signal(value) : Status::kOk;
+    if (!source_ || taken != Status::kOk) {
+        value_ = std::max(value_, value);
+    }
     if (status_ == Status::kOk) {
-        status_ = status;
+        status_ = status != Status::kOk ? status : taken;
     }
     signalled_.notify_all();
 }
 
 bool Timeline::wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept {
-    // `now + timeout` must not leave the clock's range.
+    // Neither `now + timeout` nor what is left of it must leave the clock's range.
     const auto now = std::chrono::steady_clock::now();
     const auto until = timeout < std::chrono::steady_clock::time_point::max() - now
-                           ? now + timeout
+                           ? now + std::max(timeout, std::chrono::nanoseconds(0))
                            : std::chrono::steady_clock::time_point::max();
+    if (source_) {
+        return wait_for_source(value, until);
+    }
     std::unique_lock lock(mutex_);
     return signalled_.wait_until(lock, until, [&] { return value_ >= value; });
 }
 
-Result<Owned<Timeline>, Status> TimelineTable::create() noexcept {
+bool Timeline::wait_for_source(std::uint64_t value, std::chrono::steady_clock::time_point until) const noexcept {
+    // Without the lock, or nobody could signal. Not all of the time at once: a signal that the source would not take
+    // wakes nobody there, and is seen here.
+    constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
+    for (;;) {
+        const std::chrono::nanoseconds left = until - std::chrono::steady_clock::now();
+        const Status waited = source_->wait(value, std::min(left, kLook));
+        // The lock also lets the one who signalled finish with this timeline.
+        const std::lock_guard lock(mutex_);
+        if (waited == Status::kOk || value_ >= value) {
+            return true;
+        }
+        if (waited != Status::kTimedOut || left <= kLook) {
+            return false;
+        }
+    }
+}
+
+Result<Owned<Timeline>, Status> TimelineTable::create(Owned<TimelineSource> source) noexcept {
     const std::lock_guard lock(mutex_);
     if (!timelines_.reserve(std::max<std::size_t>(
             8, timelines_.size() + 1 > timelines_.capacity() ? 2 * timelines_.size() : timelines_.capacity()))) {
         return fail(Status::kOutOfHostMemory);
     }
-    Owned<Timeline> timeline = make_owned<Timeline>(memory_, *this, TimelineId{next_id_});
+    Owned<Timeline> timeline = make_owned<Timeline>(memory_, *this, TimelineId{next_id_}, std::move(source));
     if (!timeline) {
         return fail(Status::kOutOfHostMemory);
     }

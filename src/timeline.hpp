@@ -4,9 +4,10 @@
 // learn of it, and nobody waits for ever.
 //
 //     TimelineTable gives each timeline the number that FencePoint names it by; a number is not used again. A timeline
-//     that is gone counts as signalled: nothing can signal it any more.
+//     that is gone counts as signalled: nothing can signal it any more. (A kernel still could one that it keeps: whoever
+//     gave it points to signal has to keep the timeline until they are.)
 //
-// Thread-safety: all members, any thread. `wait` blocks; nothing else does.
+// Thread-safety: all members, any thread. `wait` blocks, without a lock where a kernel is waited for; nothing else does.
 // Failure: create: no memory.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "allocator/fence_point.hpp"
 #include "mali/export.hpp"
@@ -27,14 +29,31 @@ namespace granule {
 
 class TimelineTable;
 
+// A timeline that somebody else keeps: a timeline syncobj of a kernel. Values only go up. Thread-safety: any thread.
+class TimelineSource {
+public:
+    TimelineSource() noexcept = default;
+    TimelineSource(const TimelineSource&) = delete;
+    TimelineSource& operator=(const TimelineSource&) = delete;
+    virtual ~TimelineSource() = default;
+
+    [[nodiscard]] virtual std::uint64_t value() const noexcept = 0;
+    // kOk, or kOsFailed: nothing changed. Does not block.
+    [[nodiscard]] virtual Status signal(std::uint64_t value) noexcept = 0;
+    // kOk, kTimedOut, or kOsFailed: it cannot be waited for.
+    [[nodiscard]] virtual Status wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept = 0;
+};
+
 class GRANULE_API Timeline {
 public:
-    Timeline(TimelineTable& table, TimelineId id) noexcept : table_(table), id_(id) {}
+    Timeline(TimelineTable& table, TimelineId id, Owned<TimelineSource> source) noexcept
+        : table_(table), id_(id), source_(std::move(source)) {}
     Timeline(const Timeline&) = delete;
     Timeline& operator=(const Timeline&) = delete;
     ~Timeline();
 
     [[nodiscard]] TimelineId id() const noexcept { return id_; }
+    [[nodiscard]] const TimelineSource* source() const noexcept { return source_.get(); }
     [[nodiscard]] FencePoint at(std::uint64_t value) const noexcept { return {id_, value}; }
     [[nodiscard]] std::uint64_t value() const noexcept;
     // The first failure that a signal carried.
@@ -42,15 +61,19 @@ public:
 
     // The value becomes at least `value`.
     void signal(std::uint64_t value, Status status = Status::kOk) noexcept;
-    // False: not within the time. Any time, nanoseconds::max() included. Who returns from it may destroy the timeline.
+    // False: not within the time, or the source cannot be waited for. Any time, nanoseconds::max() included. Who returns
+    // from it may destroy the timeline.
     [[nodiscard]] bool wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept;
 
 private:
+    [[nodiscard]] bool wait_for_source(std::uint64_t value, std::chrono::steady_clock::time_point until) const noexcept;
+
     TimelineTable& table_;
     const TimelineId id_;
+    const Owned<TimelineSource> source_;  // empty: the values are kept here
     mutable std::mutex mutex_;
     mutable std::condition_variable signalled_;
-    std::uint64_t value_ = 0;      // guarded by mutex_
+    std::uint64_t value_ = 0;      // guarded by mutex_; with a source: what that would not take
     Status status_ = Status::kOk;  // guarded by mutex_
 };
 
@@ -58,7 +81,9 @@ class GRANULE_API TimelineTable {
 public:
     explicit TimelineTable(NodeMemory memory) noexcept : memory_(memory), timelines_(memory) {}
 
-    [[nodiscard]] Result<Owned<Timeline>, Status> create() noexcept;
+    // With a source the values are its, and more only where it would not take a signal (the status is kOsFailed then);
+    // what a signal carries stays here.
+    [[nodiscard]] Result<Owned<Timeline>, Status> create(Owned<TimelineSource> source = {}) noexcept;
     [[nodiscard]] std::uint64_t value(TimelineId id) const noexcept;
     // Whether there is, or was, such a timeline.
     [[nodiscard]] bool was_made(TimelineId id) const noexcept;
