@@ -68,7 +68,7 @@ Backing backing_of_map(TracePosition& position, const Arguments& arguments, cons
         shows.bo = find_bo(position, vm, static_cast<std::uint32_t>(*arguments.bo));
         return shows;
     }
-    const Result<BoId, Status> made = position.replay.device().create_bo(arguments.map->size());
+    const Result<BoId, Status> made = position.replay.soft_device().create_bo(arguments.map->size());
     if (!made) {
         throw bad_input(position, fmt::format("no BO of {}: {}: --bo names one that is there",
                                               bytes_text(arguments.map->size()), to_string(made.error())));
@@ -146,7 +146,7 @@ Subject explain_call(const TracePosition& position, const Arguments& arguments) 
 std::string text_of(TracePosition& position, const Arguments& arguments, const Subject& subject) {
     std::string text =
         fmt::format("{}\n{}, on {}, kernel {}, policy {}\n", printable(position.place()), vm_text(subject.vm),
-                    position.gpu().name, to_string(arguments.options.kernel), to_string(arguments.policy));
+                    position.gpu().name, to_string(position.replay.kernel()), to_string(arguments.policy));
     std::size_t number = 0;
     for (const Explanation& operation : subject.operations) {
         text += "\n";
@@ -158,14 +158,14 @@ std::string text_of(TracePosition& position, const Arguments& arguments, const S
     return text;
 }
 
-Json json_of(TracePosition& position, const Arguments& arguments, const Subject& subject) {
+Json json_of(TracePosition& position, const Subject& subject) {
     Json operations = Json::array();
     for (const Explanation& operation : subject.operations) {
         operations.push_back(explanation_json(position.replay, *subject.vm.object, operation));
     }
     return {
         {"trace", position.path},     {"at", position.line},
-        {"gpu", position.gpu().name}, {"kernel", to_string(arguments.options.kernel)},
+        {"gpu", position.gpu().name}, {"kernel", to_string(position.replay.kernel())},
         {"vm", vm_json(subject.vm)},  {"operations", std::move(operations)},
     };
 }
@@ -180,7 +180,7 @@ ExitCode run(const Arguments& arguments) {
     const Subject subject =
         arguments.has_operation() ? explain_operation(position, arguments) : explain_call(position, arguments);
     if (json) {
-        json->write(to_text(json_of(position, arguments, subject)));
+        json->write(to_text(json_of(position, subject)));
     }
     if (arguments.json != "-") {
         print(text_of(position, arguments, subject));

@@ -60,6 +60,9 @@ std::string cost_text(const PlanCost& cost) {
     if (cost.granules != 0) {
         add("granules", count_text(cost.granules), "taken whole because the request cuts them");
     }
+    if (cost.kernel_cuts != 0) {
+        add("cuts", count_text(cost.kernel_cuts), "of leaves, by the kernel: it is asked for a part of them");
+    }
     if (cost.residual_bytes != 0) {
         add("residual", bytes_text(cost.residual_bytes), "mapped again");
         add("exposed", bytes_text(cost.exposed_bytes), "of it, without translation until then, while the GPU may run");
@@ -128,6 +131,7 @@ Json cost_json(const PlanCost& cost) {
     return {
         {"tables", cost.tables},
         {"granules", cost.granules},
+        {"kernel_cuts", cost.kernel_cuts},
         {"residual_bytes", cost.residual_bytes},
         {"exposed_bytes", cost.exposed_bytes},
         {"enlarged_bytes", cost.enlarged_bytes},

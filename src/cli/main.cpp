@@ -3,6 +3,7 @@
 #include <exception>
 #include <string>
 
+#include "src/cli/devices_command.hpp"
 #include "src/cli/dump_command.hpp"
 #include "src/cli/exit_code.hpp"
 #include "src/cli/explain_command.hpp"
@@ -42,6 +43,7 @@ ExitCode run(int count, char** arguments) {
     granule::cli::add_explain_command(app, code);
     granule::cli::add_dump_command(app);
     granule::cli::add_gpus_command(app);
+    granule::cli::add_devices_command(app);
     try {
         app.parse(count, arguments);
         granule::cli::finish_output();

@@ -3,6 +3,7 @@
 #include <array>
 #include <span>
 
+#include "src/cli/exit_code.hpp"
 #include "src/cli/numbers.hpp"
 
 namespace granule::cli {
@@ -25,10 +26,10 @@ std::string names_of(std::span<const T> values, const std::string& between) {
 }
 
 // An option whose value is one of a few, by the names that to_string gives them.
-template <class T>
-void add_choice(CLI::App& command, const std::string& name, T& chosen, std::span<const T> values,
-                const std::string& description) {
-    command
+template <class T, class Chosen>
+CLI::Option* add_choice(CLI::App& command, const std::string& name, Chosen& chosen, std::span<const T> values,
+                        const std::string& description) {
+    return command
         .add_option_function<std::string>(
             name,
             [name, values, &chosen](const std::string& text) {
@@ -41,8 +42,7 @@ void add_choice(CLI::App& command, const std::string& name, T& chosen, std::span
                 throw CLI::ValidationError(name, "'" + text + "' is none of " + names_of(values, ", "));
             },
             description)
-        ->type_name(names_of(values, "|"))
-        ->default_str(to_string(chosen));
+        ->type_name(names_of(values, "|"));
 }
 
 }  // namespace
@@ -74,13 +74,38 @@ void add_device_options(CLI::App& command, replay::Options& options) {
             "replay on this GPU instead of the one in the trace: G610, 0xa867, ...")
         ->type_name("ID");
     add_choice<KernelBehaviour>(command, "--kernel", options.kernel, kKernels,
-                                "what the kernel does with an unmap of a part of a leaf");
-    add_choice<LeafPolicy>(command, "--leaves", options.leaves, kLeafPolicies, "how maps are cut into leaves");
-    add_choice<BoMemory>(command, "--memory", options.memory, kMemories, "what the memory behind BOs is made of");
+                                "what the kernel does with an unmap of a part of a leaf")
+        ->default_str(to_string(replay::kSoftKernel));
+    add_choice<LeafPolicy>(command, "--leaves", options.leaves, kLeafPolicies, "how maps are cut into leaves")
+        ->default_str(to_string(options.leaves));
+    add_choice<BoMemory>(command, "--memory", options.memory, kMemories, "what the memory behind BOs is made of")
+        ->default_str(to_string(options.memory));
+}
+
+void add_drm_option(CLI::App& command, replay::Options& options) {
+    command
+        .add_option("--device", options.device,
+                    "replay on this render node of a panthor or panfrost GPU instead of the soft device; 'granule "
+                    "devices' lists them. --kernel then overrides what was found out about its kernel")
+        ->type_name("PATH")
+        ->check(CLI::Validator([](const std::string& path) { return std::string(path.empty() ? "no path" : ""); }, ""));
+}
+
+void check_device_options(const CLI::App& command, const replay::Options& options) {
+    if (options.device.empty()) {
+        return;
+    }
+    for (const char* const name : {"--gpu", "--memory"}) {
+        if (command.count(name) != 0) {
+            throw CommandError(ExitCode::kBadInput, std::string(name) + " is for the soft device: " + options.device +
+                                                        " has a GPU and memory of its own; leave out " + name +
+                                                        " or --device");
+        }
+    }
 }
 
 void add_policy_option(CLI::App& command, UnmapPolicy& policy, const std::string& description) {
-    add_choice<UnmapPolicy>(command, "--unmap-policy", policy, kPolicies, description);
+    add_choice<UnmapPolicy>(command, "--unmap-policy", policy, kPolicies, description)->default_str(to_string(policy));
 }
 
 CLI::Option* add_number_option(CLI::App& command, const std::string& name, std::optional<std::uint64_t>& value,

@@ -13,8 +13,12 @@ namespace granule::cli {
 
 [[nodiscard]] const char* to_string(BoMemory memory) noexcept;
 
-// --gpu, --kernel, --leaves, --memory: which device.
+// --gpu, --kernel, --leaves, --memory: which soft device.
 void add_device_options(CLI::App& command, replay::Options& options);
+// --device: a DRM device instead.
+void add_drm_option(CLI::App& command, replay::Options& options);
+// CommandError where an option was given that is not for the device that was chosen.
+void check_device_options(const CLI::App& command, const replay::Options& options);
 // --unmap-policy.
 void add_policy_option(CLI::App& command, UnmapPolicy& policy, const std::string& description);
 

@@ -1,5 +1,6 @@
 #include "src/cli/replay_command.hpp"
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@ namespace {
 
 struct Arguments {
     replay::Options options;
+    std::optional<std::uint64_t> calls;
     std::vector<std::string> traces;
     std::string json;
     bool quiet = false;
@@ -29,7 +31,7 @@ std::vector<TraceReport> replay_all(const Arguments& arguments) {
     std::vector<TraceReport> reports;
     for (const std::string& path : arguments.traces) {
         Progress progress(!arguments.quiet);
-        reports.push_back(replay_trace(path, arguments.options, progress));
+        reports.push_back(replay_trace(path, arguments.options, arguments.calls, progress));
         progress.remove();
         const TraceReport& report = reports.back();
         if (!report.error.empty()) {
@@ -46,6 +48,9 @@ std::string text_of(const std::vector<TraceReport>& reports, bool quiet) {
     std::string text;
     if (!quiet) {
         text = replay_table(reports) + "\n" + replay_legend();
+        if (const std::string asked = kernel_table(reports); !asked.empty()) {
+            text += "\n" + asked + "\n" + kernel_legend();
+        }
     }
     for (const TraceReport& report : reports) {
         const std::string notes = replay_notes(report, quiet);
@@ -83,11 +88,13 @@ ExitCode run(const Arguments& arguments) {
 void add_replay_command(CLI::App& app, ExitCode& exit_code) {
     const auto arguments = std::make_shared<Arguments>();
     CLI::App& command =
-        *app.add_subcommand("replay", "Replay traces on a software Mali, every unmap in whole granules");
+        *app.add_subcommand("replay", "Replay traces on a software Mali or a real one, every unmap in whole granules");
+    add_drm_option(command, arguments->options);
     add_device_options(command, arguments->options);
     add_policy_option(command, arguments->options.policy, "what to do where a bind cuts a granule");
     command.add_flag("--verify", arguments->options.verify,
                      "compare the translation of every page that a call touched with an oracle");
+    add_number_option(command, "--calls", arguments->calls, 64, "play only so many calls of each trace");
     command
         .add_option("--json", arguments->json,
                     "write all results to this file; -: to standard output, and nothing else")
@@ -99,7 +106,10 @@ void add_replay_command(CLI::App& app, ExitCode& exit_code) {
         "interrupted.\n"
         "Example:\n"
         "  granule replay --verify --kernel refuses --json result.json tests/traces/*.jsonl.xz");
-    command.callback([arguments, &exit_code] { exit_code = run(*arguments); });
+    command.callback([arguments, &command, &exit_code] {
+        check_device_options(command, arguments->options);
+        exit_code = run(*arguments);
+    });
 }
 
 }  // namespace granule::cli

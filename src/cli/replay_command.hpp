@@ -1,4 +1,4 @@
-// granule replay: traces played on a software Mali, one after the other, and what came of it.
+// granule replay: traces played on a software Mali or a real one, one after the other, and what came of it.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,7 @@
 #include "src/cli/replay_json.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
 
@@ -13,7 +15,7 @@ struct Number {
     std::uint64_t replay::Counts::*member;
 };
 
-// All of Counts by their own names, but end_state, which is no number to count with.
+// All of Counts by their own names, but the hashes, which are no numbers to count with.
 constexpr std::array kNumbers{
     Number{"calls", &replay::Counts::calls},
     Number{"binds", &replay::Counts::binds},
@@ -42,8 +44,16 @@ constexpr std::array kNumbers{
     Number{"allocations_in_unmap", &replay::Counts::allocations_in_unmap},
     Number{"ns_per_bind_p50", &replay::Counts::ns_per_bind_p50},
     Number{"ns_per_bind_p999", &replay::Counts::ns_per_bind_p999},
+    Number{"driver_ioctls", &replay::Counts::driver_ioctls},
+    Number{"driver_operations", &replay::Counts::driver_operations},
+    Number{"ioctls", &replay::Counts::ioctls},
+    Number{"kernel_operations", &replay::Counts::kernel_operations},
+    Number{"residual_operations", &replay::Counts::residual_operations},
+    Number{"isolating_operations", &replay::Counts::isolating_operations},
+    Number{"piece_operations", &replay::Counts::piece_operations},
+    Number{"moved_bos", &replay::Counts::moved_bos},
 };
-static_assert(sizeof(replay::Counts) == (kNumbers.size() + 1) * sizeof(std::uint64_t), "a count is missing here");
+static_assert(sizeof(replay::Counts) == (kNumbers.size() + 2) * sizeof(std::uint64_t), "a count is missing here");
 
 Json findings_json(const replay::ReplayResult& result) {
     Json findings = Json::array();
@@ -77,6 +87,20 @@ Json error_json(const TraceReport& report) {
     return {{"line", report.error_line}, {"message", report.error}};
 }
 
+Json device_json(const TraceReport& report) {
+    if (!report.kernel_facts) {
+        return {};
+    }
+    const KernelFacts& facts = *report.kernel_facts;
+    return {
+        {"path", report.options.device},
+        {"driver", to_string(facts.driver)},
+        {"driver_version", fmt::format("{}.{}.{}", facts.version.major, facts.version.minor, facts.version.patch)},
+        {"release", facts.release_text.view()},
+        {"kernel_from", to_string(facts.behaviour_from)},
+    };
+}
+
 Json trace_json(const TraceReport& report) {
     Json json{
         {"trace", report.path},
@@ -85,17 +109,20 @@ Json trace_json(const TraceReport& report) {
         {"error", error_json(report)},
         {"gpu", report.gpu == nullptr ? Json() : Json(report.gpu->name)},
         {"mesa", report.meta.mesa},
-        {"kernel", to_string(report.options.kernel)},
+        {"device", device_json(report)},
+        {"kernel", to_string(report.kernel)},
         {"unmap_policy", to_string(report.options.policy)},
         {"leaves", to_string(report.options.leaves)},
         {"memory", to_string(report.options.memory)},
         {"verify", report.options.verify},
+        {"whole", report.whole},
         {"killed", report.result.killed},
     };
     for (const Number& number : kNumbers) {
         json[number.name] = report.result.counts.*number.member;
     }
     json["end_state"] = hex(report.result.counts.end_state);
+    json["end_mappings"] = hex(report.result.counts.end_mappings);
     json["findings"] = findings_json(report.result);
     json["leftovers"] = leftovers_json(report.result);
     return json;

@@ -11,7 +11,7 @@
 namespace granule::cli {
 namespace {
 
-// "glmark2-g52-v26 on Mali-G52, kernel refuses".
+// "glmark2-g52-v26 on Mali-G52, Mesa 26.2.6".
 std::string title_of(const TraceReport& report) {
     std::string title = printable(trace_name(report.path));
     if (report.gpu != nullptr) {
@@ -52,6 +52,15 @@ std::vector<std::string> cells_of(const TraceReport& report) {
     };
 }
 
+// "panthor 1.4 of Linux 6.18.15-arm64, which refuses"
+std::string kernel_of(const KernelFacts& facts) {
+    // panfrost's maps and unmaps whole BOs: it never has to cut.
+    const std::string cuts =
+        facts.driver == DrmDriver::kPanthor ? fmt::format(", which {}", to_string(facts.behaviour)) : "";
+    return fmt::format("{} {}.{} of Linux {}{}", to_string(facts.driver), facts.version.major, facts.version.minor,
+                       printable(facts.release_text.view()), cuts);
+}
+
 }  // namespace
 
 std::string replay_table(std::span<const TraceReport> reports) {
@@ -87,6 +96,46 @@ std::string replay_legend() {
            "tables\n"
            "mismatch     translations that are not what the oracle says; - without --verify\n"
            "ns/bind      half of the binds took no longer than p50, all but one in a thousand no longer than p99.9\n";
+}
+
+std::string kernel_table(std::span<const TraceReport> reports) {
+    TextTable table({
+        {"ioctls", "driver"},
+        {"ioctls", "library"},
+        {"operations", "driver"},
+        {"operations", "library"},
+        {"of these", "residual"},
+        {"", "isolating"},
+        {"", "in pieces"},
+        {"BOs", "moved"},
+    });
+    bool any = false;
+    for (const TraceReport& report : reports) {
+        if (!report.started || !report.kernel_facts) {
+            continue;
+        }
+        any = true;
+        const replay::Counts& counts = report.result.counts;
+        std::vector<std::string> cells;
+        for (const std::uint64_t count :
+             {counts.driver_ioctls, counts.ioctls, counts.driver_operations, counts.kernel_operations,
+              counts.residual_operations, counts.isolating_operations, counts.piece_operations, counts.moved_bos}) {
+            cells.push_back(count_text(count));
+        }
+        table.add_row(fmt::format("{}  on {}", printable(trace_name(report.path)), kernel_of(*report.kernel_facts)), "",
+                      std::move(cells));
+    }
+    return any ? table.text() : "";
+}
+
+std::string kernel_legend() {
+    return "ioctls       VM_BIND, as the program's driver made them in the trace, and as the library made them here\n"
+           "operations   in their arrays; at most so many of the library's would a kernel that cuts leaves have spared "
+           "it:\n"
+           "residual       a leaf unmapped whole, and the rest of it mapped again\n"
+           "isolating      a leaf mapped over itself, for kernels that would oops\n"
+           "in pieces      sparse maps for drivers without them, pages where the kernel would make a block\n"
+           "BOs moved    panfrost: put at another address than in the trace; its kernel chooses, and maps by itself\n";
 }
 
 }  // namespace granule::cli

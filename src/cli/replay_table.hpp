@@ -1,4 +1,4 @@
-// The table of a replay: a row for each trace, and what its columns mean.
+// The tables of a replay: a row for each trace, and what their columns mean.
 #pragma once
 
 #include <span>
@@ -10,5 +10,10 @@ namespace granule::cli {
 
 [[nodiscard]] std::string replay_table(std::span<const TraceReport> reports);
 [[nodiscard]] std::string replay_legend();
+
+// What DRM devices' kernels were asked, beside what each program's own driver asked of its kernel. Empty: no trace was
+// replayed on one.
+[[nodiscard]] std::string kernel_table(std::span<const TraceReport> reports);
+[[nodiscard]] std::string kernel_legend();
 
 }  // namespace granule::cli

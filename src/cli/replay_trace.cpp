@@ -41,7 +41,7 @@ void fail_with(TraceReport& report, const replay::Stop& stop) {
 // Plays until the end, a failure or Ctrl-C, and says so in the report. The verdict of the end itself is not known yet.
 void play(trace::Reader& reader, replay::Replay& replay, TraceReport& report, Progress& progress) {
     report.verdict = Verdict::kGood;
-    for (trace::Call call;;) {
+    for (trace::Call call; !report.calls || replay.counts().calls < *report.calls;) {
         if (interrupted()) {
             report.verdict = Verdict::kInterrupted;
             return;
@@ -52,6 +52,7 @@ void play(trace::Reader& reader, replay::Replay& replay, TraceReport& report, Pr
             return;
         }
         if (!*more) {
+            report.whole = true;
             return;
         }
         if (const auto played = replay.play(call); !played) {
@@ -77,7 +78,11 @@ void replay_file(TraceReport& report, Progress& progress) {
         return;
     }
     report.started = true;
-    report.gpu = replay->device().config().gpu;
+    report.gpu = replay->gpu();
+    report.kernel = replay->kernel();
+    if (const KernelFacts* const facts = replay->kernel_facts()) {
+        report.kernel_facts = *facts;
+    }
 
     play(*reader, *replay, report, progress);
     if (report.verdict == Verdict::kInterrupted) {
@@ -87,7 +92,8 @@ void replay_file(TraceReport& report, Progress& progress) {
     report.result = replay->finish();
     if (report.verdict == Verdict::kGood) {
         report.verdict = report.result.good() ? Verdict::kGood : Verdict::kBroken;
-    } else {
+    }
+    if (!report.whole) {
         // The program did not get to give back what it had.
         report.result.leftovers.clear();
     }
@@ -95,10 +101,12 @@ void replay_file(TraceReport& report, Progress& progress) {
 
 }  // namespace
 
-TraceReport replay_trace(const std::string& path, const replay::Options& options, Progress& progress) {
+TraceReport replay_trace(const std::string& path, const replay::Options& options, std::optional<std::uint64_t> calls,
+                         Progress& progress) {
     TraceReport report;
     report.path = path;
     report.options = options;
+    report.calls = calls;
     try {
         replay_file(report, progress);
     } catch (const std::exception& error) {

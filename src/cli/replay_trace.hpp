@@ -1,6 +1,8 @@
-// Plays one trace from its first call to its last, to the first that fails, or until Ctrl-C.
+// Plays one trace from its first call to its last, or to one named before; to the first that fails; or until Ctrl-C.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "src/cli/progress.hpp"
@@ -8,7 +10,9 @@
 
 namespace granule::cli {
 
-[[nodiscard]] TraceReport replay_trace(const std::string& path, const replay::Options& options, Progress& progress);
+// Of the first `calls` calls, or all.
+[[nodiscard]] TraceReport replay_trace(const std::string& path, const replay::Options& options,
+                                       std::optional<std::uint64_t> calls, Progress& progress);
 
 // "x.jsonl:412: what: what would be right".
 [[nodiscard]] std::string stop_message(const std::string& path, const replay::Stop& stop);

@@ -61,7 +61,8 @@ std::string TextTable::text() const {
     for (const Row& row : rows_) {
         if (!row.title.empty()) {
             const std::size_t used = row.title.size() + row.mark.size();
-            text += row.title + std::string(used + 2 <= total ? total - used : 2, ' ') + row.mark + "\n";
+            const std::size_t padding = row.mark.empty() ? 0 : used + 2 <= total ? total - used : 2;
+            text += row.title + std::string(padding, ' ') + row.mark + "\n";
         }
         if (!row.cells.empty()) {
             text += line(row.cells, width, gap);

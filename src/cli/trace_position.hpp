@@ -20,7 +20,7 @@ struct TracePosition {
     replay::Replay replay;
     std::optional<trace::Call> next;  // the call at `line`, which has not been played; none at the end of the trace
 
-    [[nodiscard]] const mali::GpuModel& gpu() { return *replay.device().config().gpu; }
+    [[nodiscard]] const mali::GpuModel& gpu() { return *replay.gpu(); }
     // "x.jsonl:412"
     [[nodiscard]] std::string place() const { return path + ":" + std::to_string(line); }
 };

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "src/cli/exit_code.hpp"
+#include "src/drm/kernel_facts.hpp"
 #include "src/replay/replay.hpp"
 #include "src/replay/result.hpp"
 #include "src/trace/call.hpp"
@@ -57,8 +59,12 @@ struct TraceReport {
     std::uint64_t error_line = 0;  // 0: the whole file
     bool started = false;          // false: nothing was played, and what is below says nothing
     trace::Meta meta;
-    const mali::GpuModel* gpu = nullptr;
+    const mali::GpuModel* gpu = nullptr;  // nullptr: one that is not known
+    KernelBehaviour kernel = replay::kSoftKernel;
+    std::optional<KernelFacts> kernel_facts;  // none: the soft device
     replay::Options options;
+    std::optional<std::uint64_t> calls;  // how many of them to play; none: all
+    bool whole = false;                  // it was played to its last call
     replay::ReplayResult result;
 };
 

@@ -2,13 +2,31 @@
 
 #include <cstring>
 
-#include "src/replay/replay.hpp"
+#include "src/replay/stop.hpp"
 #include "src/replay/traced.hpp"
 
 namespace granule::replay {
 
 std::string describe(const VaRange& range) {
     return fmt::format("[{:#x}, {:#x})", range.start.raw(), range.end.raw());
+}
+
+std::string describe_bytes(std::uint64_t bytes) {
+    if (bytes >= kBlock1GBytes && bytes % (kBlock1GBytes / 4) == 0) {
+        return fmt::format("{:g} GiB", static_cast<double>(bytes) / static_cast<double>(kBlock1GBytes));
+    }
+    if (bytes >= (std::uint64_t{1} << 20) && bytes % (std::uint64_t{1} << 18) == 0) {
+        return fmt::format("{:g} MiB", static_cast<double>(bytes) / (1 << 20));
+    }
+    return fmt::format("{:g} KiB", static_cast<double>(bytes) / 1024);
+}
+
+std::string describe(const TracedBo& bo) {
+    return fmt::format("BO {} of file {}{} ({}, {}, {} at line {})", bo.handle, bo.file,
+                       bo.process == 0 ? std::string() : fmt::format(" of process {}", bo.process),
+                       describe_bytes(bo.bytes),
+                       bo.label.empty() ? std::string("no label") : fmt::format("\"{}\"", bo.label),
+                       bo.imported ? "imported" : "made", bo.made);
 }
 
 std::string describe(const BindError& error) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "src/replay/replay.hpp"
+#include "src/replay/stop.hpp"
 
 namespace granule::replay {
 namespace {
@@ -22,12 +22,14 @@ const char* when(End end) noexcept {
     return "?";
 }
 
-const TracedBo* find(const std::vector<TracedBo>& bos, BoId id) {
+const TracedBo* find(const std::vector<TracedBo>& bos, const TracedVm& vm, BoId id) {
     if (id == kNoBo) {
         return nullptr;
     }
     // From the newest on: ids are used again.
-    const auto found = std::find_if(bos.rbegin(), bos.rend(), [&](const TracedBo& bo) { return bo.id == id; });
+    const auto found = std::find_if(bos.rbegin(), bos.rend(), [&](const TracedBo& bo) {
+        return bo.id == id && bo.process == vm.process && bo.file == vm.file;
+    });
     return found == bos.rend() ? nullptr : &*found;
 }
 
@@ -100,7 +102,7 @@ std::string what_is_left(const std::vector<VaRange>& parts, const VaRange& range
 std::string how_it_came(const TracedVm& vm, const Mapping& mapping, const TracedBo& bo) {
     const std::uint64_t made = vm.line_of(mapping.shows.serial);
     for (const Va beside : {Va{mapping.va.start.raw() - (mapping.va.start.raw() != 0 ? 1 : 0)}, mapping.va.end}) {
-        const std::optional<Removal> removed = vm.vm->address(beside).removed;
+        const std::optional<Removal> removed = vm.vm().address(beside).removed;
         // Unmapped beside it while it was there.
         if (!removed || removed->how != Removal::By::kUnmap || removed->by < mapping.shows.serial ||
             removed->what.shows.bo != mapping.shows.bo || mapping.shows.sparse()) {
@@ -150,32 +152,14 @@ const char* to_string(Leftover::Kind kind) noexcept {
     return "?";
 }
 
-std::string describe_bytes(std::uint64_t bytes) {
-    if (bytes >= kBlock1GBytes && bytes % (kBlock1GBytes / 4) == 0) {
-        return fmt::format("{:g} GiB", static_cast<double>(bytes) / static_cast<double>(kBlock1GBytes));
-    }
-    if (bytes >= (std::uint64_t{1} << 20) && bytes % (std::uint64_t{1} << 18) == 0) {
-        return fmt::format("{:g} MiB", static_cast<double>(bytes) / (1 << 20));
-    }
-    return fmt::format("{:g} KiB", static_cast<double>(bytes) / 1024);
-}
-
-std::string describe(const TracedBo& bo) {
-    return fmt::format("BO {} of file {}{} ({}, {}, {} at line {})", bo.handle, bo.file,
-                       bo.process == 0 ? std::string() : fmt::format(" of process {}", bo.process),
-                       describe_bytes(bo.bytes),
-                       bo.label.empty() ? std::string("no label") : fmt::format("\"{}\"", bo.label),
-                       bo.imported ? "imported" : "made", bo.made);
-}
-
 void add_vm_leftovers(std::vector<Leftover>& out, const TracedVm& vm, const std::vector<TracedBo>& bos, End end,
                       std::uint64_t line) {
     std::vector<Mapping> mappings;
-    vm.vm->for_each_mapping(vm.vm->config().space, [&](const Mapping& mapping) { mappings.push_back(mapping); });
+    vm.vm().for_each_mapping(vm.vm().config().space, [&](const Mapping& mapping) { mappings.push_back(mapping); });
     std::vector<VaRange> all;
     std::vector<VaRange> still;  // of these, what a kStillMapped speaks of
     for (const Mapping& mapping : mappings) {
-        const TracedBo* const bo = find(bos, mapping.shows.bo);
+        const TracedBo* const bo = find(bos, vm, mapping.shows.bo);
         const std::uint64_t made = vm.line_of(mapping.shows.serial);
         const bool closed = bo != nullptr && bo->closed != 0;
         all.push_back(mapping.va);
@@ -208,8 +192,8 @@ void add_vm_leftovers(std::vector<Leftover>& out, const TracedVm& vm, const std:
 
 void add_vm(std::vector<Leftover>& out, const TracedVm& vm, End end) {
     Leftover result = leftover(Leftover::Kind::kVm, vm, vm.made, {});
-    result.bytes = vm.vm->statistics().mapped_bytes;
-    const std::uint64_t mappings = vm.vm->statistics().mappings;
+    result.bytes = vm.vm().statistics().mapped_bytes;
+    const std::uint64_t mappings = vm.vm().statistics().mappings;
     result.sentence = fmt::format("VM {} of file {}{}, made at line {}, is still there {}, with {} mapping{}.", vm.id,
                                   vm.file, vm.process == 0 ? std::string() : fmt::format(" of process {}", vm.process),
                                   vm.made, when(end), mappings, mappings == 1 ? "" : "s");

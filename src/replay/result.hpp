@@ -38,8 +38,28 @@ struct Counts {
     std::uint64_t allocations_in_unmap = 0;  // P4 broken
     std::uint64_t ns_per_bind_p50 = 0;
     std::uint64_t ns_per_bind_p999 = 0;
-    // Hash over every VM as it ended: its mappings, and the leaves of its tables with size, PA and attributes.
+    // VM_BIND, and the operations in its arrays: as the program's driver called it, and as the library called a kernel.
+    std::uint64_t driver_ioctls = 0;
+    std::uint64_t driver_operations = 0;
+    std::uint64_t ioctls = 0;  // 0 on the soft device, and on panfrost, whose kernel maps by itself
+    std::uint64_t kernel_operations = 0;
+    // Of the library's, what the driver left to its kernel:
+    std::uint64_t residual_operations = 0;   //   granules unmapped whole, and their residuals mapped again
+    std::uint64_t isolating_operations = 0;  //   granules mapped over themselves, for kernels that oops
+    std::uint64_t piece_operations = 0;      //   maps in pieces: sparse ones without MAP_SPARSE, pages without blocks
+    std::uint64_t moved_bos = 0;             // that a kernel put at another VA than the trace says
+    // Two hashes over every VM as it ended (end_state.hpp): what the soft device's tables hold, and what its pages show.
     std::uint64_t end_state = 0;
+    std::uint64_t end_mappings = 0;
+};
+
+// What a VM asked of its kernel.
+struct KernelTraffic {
+    std::uint64_t ioctls = 0;
+    std::uint64_t operations = 0;
+    std::uint64_t residuals = 0;   // of these
+    std::uint64_t isolations = 0;  // of these
+    std::uint64_t pieces = 0;      // of these, all but the first of each operation
 };
 
 // Something that the program did not give back, or gave back too early, in a sentence for its author.

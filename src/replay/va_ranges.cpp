@@ -5,7 +5,7 @@
 #include <iterator>
 #include <vector>
 
-#include "src/replay/replay.hpp"
+#include "src/replay/stop.hpp"
 
 namespace granule::replay {
 namespace {
@@ -23,8 +23,7 @@ Reserved::iterator first_from(Reserved& reserved, Va va) {
 
 }  // namespace
 
-void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line,
-                const std::function<void(std::string)>& report) {
+void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line, const Report& report) {
     std::vector<VaRange> gaps;
     Va at = range.start;
     for (auto next = first_from(vm.reserved, at); next != vm.reserved.end() && next->first < range.end; ++next) {
@@ -37,7 +36,7 @@ void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line,
         gaps.push_back({at, range.end});
     }
     for (const VaRange& gap : gaps) {
-        if (const auto reserved = vm.vm->reserve_va_at(gap); !reserved) {
+        if (const auto reserved = vm.vm().reserve_va_at(gap); !reserved) {
             report(fmt::format("the VA heap does not give {}", describe(gap)));
             continue;
         }
@@ -45,11 +44,11 @@ void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line,
     }
 }
 
-void release_va(TracedVm& vm, const VaRange& range, const std::function<void(std::string)>& report) {
+void release_va(TracedVm& vm, const VaRange& range, const Report& report) {
     auto next = vm.reserved.lower_bound(range.start);
     while (next != vm.reserved.end() && next->second.end <= range.end) {
         const VaRange whole{next->first, next->second.end};
-        if (const auto released = vm.vm->release_va(whole); !released) {
+        if (const auto released = vm.vm().release_va(whole); !released) {
             report(fmt::format("the VA heap does not take {} back", describe(whole)));
         }
         next = vm.reserved.erase(next);

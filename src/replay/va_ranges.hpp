@@ -6,15 +6,13 @@
 // Thread-safety: none.
 #pragma once
 
-#include <functional>
-#include <string>
-
+#include "src/replay/options.hpp"
 #include "src/replay/traced.hpp"
 
 namespace granule::replay {
 
-void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line, const std::function<void(std::string)>& report);
+void reserve_va(TracedVm& vm, const VaRange& range, std::uint64_t line, const Report& report);
 // Ranges that only partly lie in `range` stay.
-void release_va(TracedVm& vm, const VaRange& range, const std::function<void(std::string)>& report);
+void release_va(TracedVm& vm, const VaRange& range, const Report& report);
 
 }  // namespace granule::replay

@@ -1,8 +1,7 @@
-// Compares what the GPU is answered with what the oracle says.
+// Compares what a device shows with what the oracle says, page by page.
 //
-// The GPU's side goes the whole way: address space, software MMU, TLB, tables in memory. Checked for a page: that it
-// translates exactly if the oracle says so, to which physical page, with which permissions and caching, that the answer
-// is not a stale one, and that the leaf is as large as the ledger says.
+// What is looked at is the device's to say: the GPU's answer (gpu_verifier.hpp), or the VM's own view where there is no
+// GPU to ask (view_verifier.hpp).
 //
 // Thread-safety: none.
 #pragma once
@@ -10,51 +9,50 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
+#include <utility>
 
-#include "src/device.hpp"
+#include "src/bo.hpp"
+#include "src/replay/options.hpp"
 #include "src/replay/oracle.hpp"
+#include "src/replay/result.hpp"
 
 namespace granule::replay {
 
-// Where the pages of the trace's BOs are in memory, by the oracle's numbers. Kept by the replay.
-class BoPages {
-public:
-    // nullptr: no such BO, or gone.
-    [[nodiscard]] const std::vector<Pa>* find(Oracle::BoNumber bo) const {
-        return bo < pages_.size() && !pages_[bo].empty() ? &pages_[bo] : nullptr;
-    }
-    [[nodiscard]] Oracle::BoNumber add(const Bo& bo);
-    void remove(Oracle::BoNumber bo) { std::vector<Pa>().swap(pages_[bo]); }
-
-private:
-    std::vector<std::vector<Pa>> pages_{Oracle::kFirstBo};
-};
+struct TracedVm;
 
 class Verifier {
 public:
-    // `report(what)` is called for each difference.
-    Verifier(SoftDevice& device, const BoPages& pages, std::function<void(std::string)> report)
-        : device_(device), pages_(pages), report_(std::move(report)) {}
+    // `report` is called for each difference.
+    explicit Verifier(Report report) : report_(std::move(report)) {}
+    Verifier(const Verifier&) = delete;
+    Verifier& operator=(const Verifier&) = delete;
+    virtual ~Verifier() = default;
+
+    // The replay's BOs, by the oracle's numbers.
+    virtual void bo_made(Oracle::BoNumber number, const Bo& bo);
+    virtual void bo_gone(Oracle::BoNumber number);
 
     // The pages of `range`, of the 2 MiB windows that they are in, and the page on either side.
-    void check_around(Vm& vm, const Oracle& oracle, const VaRange& range);
-    // Everything that is mapped, and that nothing else is: counts of pages and leaves, the tables' own invariants.
-    void check_all(Vm& vm, const Oracle& oracle);
+    void check_around(const TracedVm& vm, const VaRange& range);
+    // Everything that is mapped, and that nothing else is.
+    void check_all(const TracedVm& vm);
 
-    [[nodiscard]] std::uint64_t pages_checked() const noexcept { return pages_checked_; }
-    // Accesses that were meant to fault, because nothing is mapped there.
-    [[nodiscard]] std::uint64_t expected_faults() const noexcept { return expected_faults_; }
+    // Adds what was looked at, and what it cost.
+    virtual void count(Counts& counts) const;
+
+protected:
+    // `range` lies in `window`, the oracle's at its start.
+    virtual void check_window(const TracedVm& vm, const Oracle::Window& window, const VaRange& range) = 0;
+    // That as much is mapped as the oracle says.
+    virtual void check_sums(const TracedVm& vm) = 0;
+
+    void report(std::string what) const { report_(std::move(what)); }
+    std::uint64_t pages_checked_ = 0;
 
 private:
-    void check_window(Vm& vm, const Oracle& oracle, const VaRange& range);
-    void check_page(Vm& vm, Va va, const Oracle::Page& expected);
+    void check_part(const TracedVm& vm, const VaRange& range);
 
-    SoftDevice& device_;
-    const BoPages& pages_;
-    std::function<void(std::string)> report_;
-    std::uint64_t pages_checked_ = 0;
-    std::uint64_t expected_faults_ = 0;
+    Report report_;
 };
 
 }  // namespace granule::replay

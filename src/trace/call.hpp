@@ -73,6 +73,10 @@ struct CacheOp {
 
 enum class Driver : std::uint8_t { kPanthor, kPanfrost };
 
+[[nodiscard]] constexpr const char* to_string(Driver driver) noexcept {
+    return driver == Driver::kPanthor ? "panthor" : "panfrost";
+}
+
 namespace cpu {
 
 struct Mmap {

@@ -62,12 +62,21 @@ void check_members(const Json& trace) {
                              "stale_hits",
                              "allocations_in_unmap",
                              "ns_per_bind_p50",
-                             "ns_per_bind_p999"}) {
+                             "ns_per_bind_p999",
+                             "driver_ioctls",
+                             "driver_operations",
+                             "ioctls",
+                             "kernel_operations",
+                             "residual_operations",
+                             "isolating_operations",
+                             "piece_operations",
+                             "moved_bos"}) {
         CAPTURE(name);
         REQUIRE(trace.contains(name));
         CHECK(trace[name].is_number_unsigned());
     }
-    for (const char* name : {"trace", "verdict", "mesa", "kernel", "unmap_policy", "leaves", "memory", "end_state"}) {
+    for (const char* name :
+         {"trace", "verdict", "mesa", "kernel", "unmap_policy", "leaves", "memory", "end_state", "end_mappings"}) {
         CAPTURE(name);
         REQUIRE(trace.contains(name));
         CHECK(trace[name].is_string());
@@ -76,6 +85,8 @@ void check_members(const Json& trace) {
     CHECK(trace.at("good").is_boolean());
     CHECK(trace.at("verify").is_boolean());
     CHECK(trace.at("killed").is_boolean());
+    CHECK(trace.at("whole").is_boolean());
+    CHECK(trace.contains("device"));
     CHECK(trace.at("findings").is_array());
     CHECK(trace.at("leftovers").is_array());
     CHECK(trace.contains("gpu"));
@@ -147,6 +158,11 @@ TEST_CASE("the numbers of a small trace are those that were counted by hand") {
     REQUIRE(outcome.code == 0);
     const Json trace = Json::parse(outcome.out)["traces"][0];
     CHECK(trace["calls"] == 10);
+    CHECK(trace["whole"] == true);
+    CHECK(trace["device"].is_null());  // the soft one: no kernel was asked anything
+    CHECK(trace["driver_ioctls"] == 3);
+    CHECK(trace["driver_operations"] == 3);
+    CHECK(trace["ioctls"] == 0);
     CHECK(trace["binds"] == 3);
     CHECK(trace["maps"] == 2);
     CHECK(trace["sparse_maps"] == 1);
@@ -168,10 +184,43 @@ TEST_CASE("the numbers of a small trace are those that were counted by hand") {
     CHECK(trace["findings"].empty());
 }
 
+TEST_CASE(
+    "so many calls of a trace are played as were asked for, and what it did not get to give back is not its fault") {
+    const TemporaryDirectory files;
+    const std::string path = files.write("small.jsonl", kSmallTrace);
+    const Outcome outcome = run({"replay", "--calls", "5", "--json", "-", path});
+    REQUIRE(outcome.code == 0);
+    const Json part = Json::parse(outcome.out)["traces"][0];
+    CHECK(part["calls"] == 5);
+    CHECK(part["binds"] == 1);
+    CHECK(part["whole"] == false);
+    CHECK(part["leftovers"].empty());
+    const Json all = Json::parse(run({"replay", "--calls", "10", "--json", "-", path}).out)["traces"][0];
+    CHECK(all["calls"] == 10);
+    CHECK(all["binds"] == 3);
+}
+
+TEST_CASE("a device that is no Mali's is told, in words and as a row") {
+    const TemporaryDirectory files;
+    const std::string path = files.write("small.jsonl", kSmallTrace);
+    for (const std::string& device : {files.file("missing"), std::string("/dev/null")}) {
+        CAPTURE(device);
+        const Outcome outcome = run({"replay", "--device", device, path});
+        CHECK(outcome.code == 2);
+        CHECK(has(outcome.out, "small"));
+        std::string where = path;
+        where += ": " + device + ": ";
+        for (const std::string& part : {where, std::string("granule devices")}) {
+            CHECK_MESSAGE(has(outcome.err, part), part, " is not in: ", outcome.err);
+        }
+    }
+}
+
 TEST_CASE("the end state is the same under every kernel") {
     const TemporaryDirectory files;
     const std::string trace = files.write("small.jsonl", kSmallTrace);
     Json end_state;
+    Json end_mappings;
     for (const char* kernel : {"splits", "refuses", "oopses", "realigns"}) {
         CAPTURE(kernel);
         const Outcome outcome = run({"replay", "--verify", "--kernel", kernel, "--json", "-", trace});
@@ -181,8 +230,10 @@ TEST_CASE("the end state is the same under every kernel") {
         CHECK(result["mismatches"] == 0);
         if (end_state.is_null()) {
             end_state = result["end_state"];
+            end_mappings = result["end_mappings"];
         }
         CHECK(result["end_state"] == end_state);
+        CHECK(result["end_mappings"] == end_mappings);
     }
 }
 

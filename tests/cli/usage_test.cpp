@@ -26,8 +26,12 @@ void check_refused(const std::vector<std::string>& arguments, const std::vector<
 }
 
 TEST_CASE("help and version are good") {
-    for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-             {"--help"}, {"replay", "--help"}, {"explain", "--help"}, {"dump", "--help"}, {"gpus", "--help"}}) {
+    for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{"--help"},
+                                                                                           {"replay", "--help"},
+                                                                                           {"explain", "--help"},
+                                                                                           {"dump", "--help"},
+                                                                                           {"gpus", "--help"},
+                                                                                           {"devices", "--help"}}) {
         INFO(joined(arguments));
         const Outcome outcome = run(arguments);
         CHECK(outcome.code == 0);
@@ -57,6 +61,13 @@ TEST_CASE("bad usage is told, with what would be right") {
     check_refused({"replay", "--leaves", "1G", trace}, {"--leaves", "largest, page"});
     check_refused({"replay", "--memory", "x", trace}, {"--memory", "huge, contiguous, scattered"});
     check_refused({"replay", "--gpu", "G9000", trace}, {"--gpu", "'G9000'", "G610", "0xa867", "granule gpus"});
+    check_refused({"replay", "--device", "/dev/dri/renderD128", "--gpu", "G610", trace},
+                  {"--gpu is for the soft device", "/dev/dri/renderD128", "leave out --gpu"});
+    check_refused({"replay", "--device", "/dev/dri/renderD128", "--memory", "huge", trace},
+                  {"--memory is for the soft device", "leave out --memory"});
+    check_refused({"replay", "--device", "", trace}, {"--device"});
+    check_refused({"replay", "--calls", "few", trace}, {"--calls", "'few'"});
+    check_refused({"explain", "--at", "3", "--device", "/dev/dri/renderD128", trace}, {"--device"});
     check_refused({"explain", trace}, {"--at is required"});
     check_refused({"explain", "--at", "x", trace}, {"--at", "'x'", "0x1000"});
     check_refused({"explain", "--at", "3", "--unmap", "12", trace}, {"--unmap", "'12'", "VA+SIZE"});

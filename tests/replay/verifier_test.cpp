@@ -94,7 +94,7 @@ TEST_CASE("a leaf that shows other memory is found") {
     const mali::Walk second = table.walk(Va{2 * kBlock});
     REQUIRE(table.unmap({Va{kBlock}, LeafSize::k2M, 1}).has_value());
     REQUIRE(table.map({Va{kBlock}, LeafSize::k2M, 1}, second.leaf_pa, second.attributes).has_value());
-    SoftDevice& device = played.replay.device();
+    SoftDevice& device = played.replay.soft_device();
     SoftGpu::Context& context = SoftDevice::address_space(*played.replay.vms().front().object).gpu_context();
     device.gpu().deactivate(context);  // forgets the TLB, so that only the tables are wrong
     CHECK(first_finding(played).find("is at") != std::string::npos);
@@ -109,7 +109,7 @@ TEST_CASE("a leaf with other attributes is found") {
     REQUIRE(table.unmap({Va{kBlock}, LeafSize::k2M, 1}).has_value());
     REQUIRE(table.map({Va{kBlock}, LeafSize::k2M, 1}, first.leaf_pa, attributes).has_value());
     SoftGpu::Context& context = SoftDevice::address_space(*played.replay.vms().front().object).gpu_context();
-    played.replay.device().gpu().deactivate(context);
+    played.replay.soft_device().gpu().deactivate(context);
     CHECK(first_finding(played).find("other attributes") != std::string::npos);
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("a leaf of another size than the ledger says is found") {
     REQUIRE(table.unmap({Va{kBlock}, LeafSize::k2M, 1}).has_value());
     REQUIRE(table.map({Va{kBlock}, LeafSize::k4K, 512}, first.leaf_pa, first.attributes).has_value());
     SoftGpu::Context& context = SoftDevice::address_space(*played.replay.vms().front().object).gpu_context();
-    played.replay.device().gpu().deactivate(context);
+    played.replay.soft_device().gpu().deactivate(context);
     CHECK(first_finding(played).find("the ledger says") != std::string::npos);
 }
 
