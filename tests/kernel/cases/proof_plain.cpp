@@ -1,0 +1,173 @@
+// What a kernel does with the calls of proof_cases.hpp when a driver makes them as they are: one VM_BIND each, no library
+// between. What it finds is no test but a fact, told as a row of the table; only that it is one of the four behaviours
+// that the library knows, and the one that the library expects of this kernel, is tested.
+
+#include <sys/utsname.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "src/drm/kernel_facts.hpp"
+#include "tests/kernel/cases/proof_cases.hpp"
+#include "tests/kernel/cases/raw_panthor.hpp"
+#include "tests/kernel/cases/test_run.hpp"
+#include "tests/kernel/inside/kernel_tables.hpp"
+#include "tests/kernel/inside/probe_error.hpp"
+#include "tests/kernel/inside/table_probe.hpp"
+#include "tests/kernel/inside/test_report.hpp"
+
+namespace granule::kernel_test {
+namespace {
+
+constexpr unsigned kVaBits = 48;
+
+// One VM with the mapping, and the call of one case made in it.
+class PlainCase {
+public:
+    PlainCase(const RawPanthor& gpu, const Kcore& kcore, TableProbe& probe, std::uint32_t bo)
+        : gpu_(gpu), kcore_(kcore) {
+        require(gpu.create_vm(vm_), "VM_CREATE");
+        root_ = probe.root_touched_by(kcore, [&] {
+            const drm_panthor_vm_bind_op op = map_op(bo, 0, kWholeMapping.start.raw(), kWholeMapping.size());
+            require(gpu.bind(vm_, {&op, 1}), "VM_BIND of the mapping");
+        });
+        blocks_ = tables().leaf_counts(kWholeMapping).blocks_2m;
+    }
+    PlainCase(const PlainCase&) = delete;
+    PlainCase& operator=(const PlainCase&) = delete;
+    ~PlainCase() { gpu_.destroy_vm(vm_); }
+
+    [[nodiscard]] std::uint64_t blocks() const { return blocks_; }
+
+    [[nodiscard]] std::string outcome(const ProofCase& what, std::uint32_t over) {
+        const drm_panthor_vm_bind_op op = what.kind == ProofCase::Kind::kUnmap
+                                              ? unmap_op(what.range.start.raw(), what.range.size())
+                                              : map_op(over, 0, what.range.start.raw(), what.range.size());
+        std::uint32_t syncobj = 0;
+        int result = 0;
+        int fence = 0;
+        if (what.queued) {
+            require(gpu_.create_syncobj(syncobj), "a syncobj");
+            const drm_panthor_sync_op signal = then_signal(syncobj, 1);
+            const drm_panthor_vm_bind_op queued = with_syncs(op, {&signal, 1});
+            result = gpu_.bind(vm_, {&queued, 1}, true);
+            fence = gpu_.wait(syncobj, 1, 5000);
+            gpu_.destroy_syncobj(syncobj);
+        } else {
+            result = gpu_.bind(vm_, {&op, 1});
+        }
+        std::uint32_t state = 0;
+        require(gpu_.vm_state(vm_, state), "VM_GET_STATE");
+        const bool lost = state != panthor::kVmUsable;
+        if (result == 0 && !lost && as_asked(what)) {
+            return "works";
+        }
+        std::string text = result == 0 ? (fence == 0 ? "reports success" : "the fence fails") : error_name(-result);
+        if (!as_asked(what)) {
+            text += ", not done";
+        }
+        return text + (lost ? ", VM lost" : "");
+    }
+
+private:
+    static void require(int result, const char* what) {
+        if (result != 0) {
+            throw ProbeError("panthor", what, -result);
+        }
+    }
+    static std::string error_name(int error) {
+        const char* const name = ::strerrorname_np(error);
+        return name == nullptr ? std::to_string(error) : name;
+    }
+    [[nodiscard]] KernelTables tables() const {
+        return KernelTables::read(kcore_, mali::Format::kAarch64_4k, kVaBits, root_);
+    }
+    // An unmapped range translates nowhere, a mapped one everywhere, and what is around it as before.
+    [[nodiscard]] bool as_asked(const ProofCase& what) const {
+        std::uint64_t inside = 0;
+        std::uint64_t outside = 0;
+        tables().visit(kWholeMapping, [&](const KernelLeaf& leaf) {
+            const std::uint64_t part = leaf.range().intersection(what.range).size();
+            inside += part;
+            outside += leaf.range().size() - part;
+        });
+        const std::uint64_t wanted = what.kind == ProofCase::Kind::kUnmap ? 0 : what.range.size();
+        return inside == wanted && outside == kWholeMapping.size() - what.range.size();
+    }
+
+    const RawPanthor& gpu_;
+    const Kcore& kcore_;
+    std::uint32_t vm_ = 0;
+    Pa root_;
+    std::uint64_t blocks_ = 0;
+};
+
+// What the library would have to know of this kernel for the outcomes to be as they are.
+const char* behaviour_of(const std::string& edge, const std::string& inside_leaf) {
+    if (inside_leaf == "oops") {
+        return "oopses";
+    }
+    return edge == "works" ? "splits or realigns" : "refuses";
+}
+
+int run_all() {
+    TestRun run;
+    run.test("plain calls", [&]() -> std::string {
+        utsname name{};
+        ::uname(&name);
+        const ExpectedBehaviour expected = expected_behaviour(DrmDriver::kPanthor, parse_release(name.release));
+        const bool oopses = expected.behaviour == KernelBehaviour::kOopses;
+        if (oopses || expected.behaviour == KernelBehaviour::kRefuses) {
+            report_expected(Expected::kWarnings);
+        }
+        const RawPanthor gpu;
+        const Kcore kcore;
+        TableProbe probe;
+        std::uint32_t bo = 0;
+        std::uint32_t over = 0;
+        if (gpu.fd() < 0 || gpu.create_bo(kWholeMapping.size(), bo) != 0 || gpu.create_bo(kBlock2MBytes, over) != 0) {
+            return std::string("no panthor, or no BO: ") + std::strerror(errno);
+        }
+        nlohmann::ordered_json row{{"kernel", name.release}};
+        std::string edge;
+        for (const ProofCase& what : kProofCases) {
+            if (what.may_oops && oopses) {
+                // The last thing that this kernel does.
+                row[what.name] = "oops";
+                row["behaviour"] = behaviour_of(edge, "oops");
+                report_row(kProofTable, row);
+                run.check("plain calls: one of the behaviours that are known", true);
+                report_expected(Expected::kOops);
+            }
+            PlainCase plain(gpu, kcore, probe, bo);
+            row["2M leaves"] = plain.blocks();
+            const std::string outcome = plain.outcome(what, over);
+            row[what.name] = outcome;
+            if (edge.empty()) {
+                edge = outcome;
+            }
+            if (what.may_oops && oopses) {
+                return std::string("a kernel that was expected to oops did not: ") + outcome;
+            }
+        }
+        const std::string inside_leaf = row[kProofCases.back().name];
+        row["behaviour"] = behaviour_of(edge, inside_leaf);
+        report_row(kProofTable, row);
+        const bool cuts = expected.behaviour == KernelBehaviour::kSplits ||
+                          expected.behaviour == KernelBehaviour::kRealigns || row["2M leaves"] == 0;
+        if ((edge == "works") != cuts) {
+            return std::string("expected a kernel that ") + to_string(expected.behaviour) + ", found \"" + edge + '"';
+        }
+        return {};
+    });
+    return run.exit_code();
+}
+
+}  // namespace
+}  // namespace granule::kernel_test
+
+int main() {
+    return granule::kernel_test::run_all();
+}
