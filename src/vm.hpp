@@ -145,7 +145,7 @@ public:
     // For a VM that is lost (kBadArgument for others): a new address space in the place of the old one, and every mapping
     // of ours bound again, at the same VA, leaf by leaf as the ledger says; VA, journal and statistics stay. On success
     // the VM is usable. On failure it is as lost as before, and may be rebuilt again. `kernel_id` changes: who told the
-    // kernel about the VM tells it again. O(mappings); no memory of ours is needed.
+    // kernel about the VM tells it again. O(mappings). The VM needs no memory for it; the backend may (`hold`).
     [[nodiscard]] Result<RebuildReport, BindError> rebuild() noexcept;
     // The kernel's name for the address space; 0 where there is none.
     [[nodiscard]] std::uint32_t kernel_id() const noexcept;

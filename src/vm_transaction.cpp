@@ -17,8 +17,9 @@ namespace granule {
 namespace {
 
 bool only_unmaps(std::span<const BindRequest> requests) noexcept {
-    return std::all_of(requests.begin(), requests.end(),
-                       [](const BindRequest& request) { return request.kind == BindRequest::Kind::kUnmap; });
+    return !requests.empty() && std::all_of(requests.begin(), requests.end(), [](const BindRequest& request) {
+        return request.kind == BindRequest::Kind::kUnmap;
+    });
 }
 
 }  // namespace
@@ -159,6 +160,9 @@ Result<BindReport, BindError> Vm::commit_many(std::span<const BindRequest> reque
         }
         release_inserted(undo);
         settle();
+        if (later != nullptr && failed.status == Status::kOutOfHostMemory && only_unmaps(requests)) {
+            return unmap_one_by_one(requests, later);  // nothing was queued
+        }
         return fail(failed);
     }
 

@@ -63,7 +63,8 @@ public:
     // fails, and does not say so by the fence of that operation. kOk, kVmUnusable, or what went wrong with asking.
     [[nodiscard]] virtual Status check() noexcept { return Status::kOk; }
     // Begins again with an empty address space, which takes the place of one that is lost; its VAs and what it needs to
-    // know to carry plans out stay. On failure nothing changed. kNotSupported where there is nothing to begin.
+    // know to carry plans out stay. On failure it is as lost as before, though the old one may be gone already.
+    // kNotSupported where there is nothing to begin.
     [[nodiscard]] virtual Result<void, BackendFailure> renew() noexcept {
         return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
     }

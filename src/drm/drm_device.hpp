@@ -38,7 +38,8 @@ class GRANULE_API DrmDevice {
 public:
     [[nodiscard]] static Result<Owned<DrmDevice>, OsError> open(const char* path,
                                                                 const DrmDeviceConfig& config) noexcept;
-    // Works on a duplicate of `fd`: the same open file, so the same GEM handles and VM ids.
+    // Works on a duplicate of `fd`: the same open file, so the same GEM handles and VM ids. To ask panthor how much VA
+    // there is takes a VM for a moment: EBUSY where the file has all the 32 that it may have.
     [[nodiscard]] static Result<Owned<DrmDevice>, OsError> adopt(int fd, const DrmDeviceConfig& config) noexcept;
     DrmDevice(const DrmDeviceConfig& config, DrmFile file, const KernelFacts& facts) noexcept;
 

@@ -120,12 +120,15 @@ BindArrayRules PanthorAddressSpace::rules() const noexcept {
 }
 
 Status PanthorAddressSpace::hold(std::span<const Plan> plans) noexcept {
+    if (!array_.hold(plans, rules()) && shows_more(plans)) {
+        return Status::kOutOfHostMemory;
+    }
     if (!facts_.sparse && dummy_gem_ == 0 && shows_sparse(plans)) {
         if (const int error = create_dummy(); error != 0) {
             return error == ENOMEM ? Status::kOutOfDeviceMemory : Status::kBackendFailed;
         }
     }
-    return array_.hold(plans, rules()) || !shows_more(plans) ? Status::kOk : Status::kOutOfHostMemory;
+    return Status::kOk;
 }
 
 Result<void, BackendFailure> PanthorAddressSpace::execute(std::span<const Plan> plans) noexcept {
@@ -146,9 +149,9 @@ Result<void, BackendFailure> PanthorAddressSpace::execute(std::span<const Plan> 
     bool kernel_cuts = false;
     for (std::uint32_t plan = 0; plan < plans.size(); ++plan) {
         kernel_cuts = kernel_cuts || plans[plan].cost.kernel_cuts != 0;
+        count(plans[plan]);
         const std::span<const PlanOp> ops = plans[plan].ops();
         for (std::uint32_t op = 0; op < ops.size(); ++op) {
-            count(ops[op]);
             while (!array_.add(ops[op], {plan, op}, bos_, rules())) {
                 if (Result<void, BackendFailure> part = carry_out(); !part) {
                     return part;
@@ -167,10 +170,16 @@ Result<void, BackendFailure> PanthorAddressSpace::execute(std::span<const Plan> 
     return {};
 }
 
-void PanthorAddressSpace::count(const PlanOp& op) noexcept {
-    traffic_.residuals += op.purpose == PlanOp::Purpose::kGranule || op.purpose == PlanOp::Purpose::kResidual ? 1U : 0U;
-    traffic_.isolations += op.purpose == PlanOp::Purpose::kIsolate ? 1U : 0U;
-    traffic_.pieces += BindArray::elements(op, rules()) - 1;
+void PanthorAddressSpace::count(const Plan& plan) noexcept {
+    // An unmap of whole granules stands for the unmap that was asked for; a map over them is asked for besides.
+    const bool besides = shows_more({&plan, 1});
+    for (const PlanOp& op : plan.ops()) {
+        const bool more =
+            op.purpose == PlanOp::Purpose::kResidual || (op.purpose == PlanOp::Purpose::kGranule && besides);
+        traffic_.residuals += more ? 1U : 0U;
+        traffic_.isolations += op.purpose == PlanOp::Purpose::kIsolate ? 1U : 0U;
+        traffic_.pieces += BindArray::elements(op, rules()) - 1;
+    }
 }
 
 // The array, synchronously.
@@ -233,8 +242,8 @@ Result<void, BackendFailure> PanthorAddressSpace::submit(std::span<const Plan> p
     }
     array_.reset();
     for (const Plan& plan : plans) {
+        count(plan);
         for (const PlanOp& op : plan.ops()) {
-            count(op);
             if (!array_.add(op, {}, bos_, rules())) {
                 return failed(Status::kOutOfHostMemory, 0);  // in parts it would not be all or nothing
             }
@@ -355,8 +364,10 @@ CutRule PanthorAddressSpace::cut_rule(const Backing& shows) const noexcept {
         case KernelBehaviour::kSplits:
             return CutRule::kByKernel;
         case KernelBehaviour::kRefuses:
-        case KernelBehaviour::kOopses:
             return CutRule::kExplicit;
+        case KernelBehaviour::kOopses:
+            // It may be one that nobody knows, and realigns.
+            return !shows.sparse() && bos_.find(shows.bo)->imported ? CutRule::kWholeWindow : CutRule::kExplicit;
         case KernelBehaviour::kRealigns:
             break;
     }

@@ -27,18 +27,19 @@
 //                         block by the folio behind it, and those BOs have folios of 2 MiB. 512 small folios that happen
 //                         to be neighbours make a block too, which it does not know: then it drops the VM, and VM_BIND
 //                         says 0 (seen on 7.3.4 with transparent_hugepage=0, for 2 of 512 phases of the VA against
-//                         256 MiB of memory). Without huge pages that is a matter of luck, so we cut; with them it takes a BO whose
-//                         memory was fragmented when it was made. `execute` asks for the state of the VM after such a
-//                         cut and fails with kVmUnusable, rather than report what is not so.
+//                         256 MiB of memory). Without huge pages that is a matter of luck, so we cut; with them it
+//                         takes a BO whose memory was fragmented when it was made. `execute` asks for the state of the
+//                         VM after such a cut and fails with kVmUnusable, rather than report what is not so.
 //                         Nothing of imported BOs, not even what cuts no leaf (CutRule::kWholeWindow): it looks for
-//                         folios that it has no list of, and oopses (seen on 7.3.4 with a udmabuf).
+//                         folios that it has no list of, and oopses (seen on 7.3.4 with a udmabuf). Nor where the
+//                         kernel is not known, and taken for one that oopses: it may realign.
 //
 // Failures of VM_BIND. The number of operations carried out comes back in the array. An operation that fails for want of
 // memory has changed nothing: the kernel sets all aside before it begins. One that fails otherwise may have done a part:
 // `begun`, with the last plan that is in it. Not on kernels that oops: there an operation stops in the middle only where
-// it would cut a leaf, which ours do not, and to undo what was not done is an unmap of the kind that they oops on. ENOMEM is kOutOfTableMemory, as most of what the kernel sets aside are
-// page tables; EINVAL of a VM that the kernel has dropped is kVmUnusable; the rest is kBackendFailed, with its errno.
-// An interrupted call goes on where it was.
+// it would cut a leaf, which ours do not, and to undo what was not done is an unmap of the kind that they oops on.
+// ENOMEM is kOutOfTableMemory, as most of what the kernel sets aside are page tables; EINVAL of a VM that the kernel has
+// dropped is kVmUnusable; the rest is kBackendFailed, with its errno. An interrupted call goes on where it was.
 //
 // Where the driver has no MAP_SPARSE, the address space has a BO of 2 MiB to show, made with the first sparse map.
 // BOs that only one VM may show (BoRequest::only_for_vm) are the old VM's after `renew`: the new one cannot show them.
@@ -78,7 +79,7 @@ struct BindTraffic {
     std::uint64_t operations = 0;  // elements of arrays
     std::uint64_t largest_array = 0;
     // Of these at most (neighbours are merged), what a caller who leaves everything to the kernel would not have asked for:
-    std::uint64_t residuals = 0;   // granules unmapped whole, and the rest of them mapped again
+    std::uint64_t residuals = 0;   // the rest of granules mapped again; granules unmapped whole under a map over them
     std::uint64_t isolations = 0;  // granules mapped over themselves
     std::uint64_t pieces = 0;      // all but the first element of each operation
 };
@@ -127,7 +128,7 @@ private:
     void destroy_vm(std::uint32_t vm) noexcept;
     [[nodiscard]] int create_dummy() noexcept;  // 0 or an errno
     [[nodiscard]] BindArrayRules rules() const noexcept;
-    void count(const PlanOp& op) noexcept;
+    void count(const Plan& plan) noexcept;
     [[nodiscard]] bool queue_is_in_the_way(std::span<const Plan> plans) const noexcept;
     // The array, now or later. Later: 0 or an errno.
     [[nodiscard]] Result<void, BackendFailure> carry_out() noexcept;

@@ -33,6 +33,8 @@ struct Setup {
     FakeMemory memory = FakeMemory::kHuge;
     bool sparse = false;  // the driver has MAP_SPARSE
     bool splits = false;  // kOopses: and splits
+    // kOopses: only because its release is not known. It realigns.
+    bool unknown = false;
 };
 
 std::vector<Setup> setups() {
@@ -43,6 +45,7 @@ std::vector<Setup> setups() {
             all.push_back({KernelBehaviour::kRefuses, memory, sparse, false});
             all.push_back({KernelBehaviour::kOopses, memory, sparse, false});
             all.push_back({KernelBehaviour::kOopses, memory, sparse, true});
+            all.push_back({KernelBehaviour::kOopses, memory, sparse, false, true});
             all.push_back({KernelBehaviour::kRealigns, memory, sparse, false});
         }
     }
@@ -50,7 +53,10 @@ std::vector<Setup> setups() {
 }
 
 FakeKernel kernel_of(const Setup& setup) {
-    FakeKernel kernel = fake_panthor(setup.behaviour, setup.memory);
+    FakeKernel kernel = fake_panthor(setup.unknown ? KernelBehaviour::kRealigns : setup.behaviour, setup.memory);
+    if (setup.unknown) {
+        kernel.release = "7.1.3";
+    }
     kernel.splits = setup.splits;
     kernel.map_sparse = setup.sparse;
     kernel.minor = setup.sparse ? panthor::kMinorSparse : std::min(kernel.minor, panthor::kMinorCachedBos);
@@ -372,6 +378,7 @@ TEST_CASE("P1 P2: whatever kernel it is, its page tables are what the oracle say
         CAPTURE(static_cast<int>(all[i].memory));
         CAPTURE(all[i].sparse);
         CAPTURE(all[i].splits);
+        CAPTURE(all[i].unknown);
         REQUIRE(RandomRun(all[i], seed).run(kOperations / all.size()) == "");
     }
 }

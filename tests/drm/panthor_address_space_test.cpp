@@ -312,6 +312,7 @@ TEST_CASE("who cuts a leaf depends on the kernel and on the memory behind it") {
         CHECK(rule(refuses, bytes, false) == CutRule::kExplicit);
         AddressSpaceFixture oopses(fake_panthor(KernelBehaviour::kOopses));
         CHECK(rule(oopses, bytes, false) == CutRule::kExplicit);
+        CHECK(rule(oopses, bytes, true) == (bytes == 0 ? CutRule::kExplicit : CutRule::kWholeWindow));
     }
     AddressSpaceFixture huge(fake_panthor(KernelBehaviour::kRealigns));
     CHECK(rule(huge, 0, false) == CutRule::kByKernel);

@@ -194,6 +194,36 @@ TEST_CASE("P4: without any memory an unmap is submitted, and a transaction of un
     CHECK(space.disagreement() == "");
 }
 
+TEST_CASE("P4: unmaps that the backend has no memory to queue at once are queued one by one; maps are refused") {
+    ScriptedSpace space(KernelBehaviour::kRealigns);
+    set_up(space);
+    const BindRequest first = unmap_request(range_at(kPlanned + 0x1000, 0x1000));
+    const BindRequest second = unmap_request(range_at(kWindows + 0x3000, 0x1000));
+    ScriptedKernel::Script little_room;
+    little_room.queue_room = 1;
+    space.kernel.follow(little_room);
+    const ScriptedSpace::State before = space.state();
+    const auto refused = space.vm->submit(
+        space.transaction({first, map_request(range_at(2 * kGiB, kMiB), space.bo[0])}), kWaits, kSignals);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().status == Status::kOutOfHostMemory);
+    CHECK((space.state() == before));
+    CHECK(space.kernel.queue().empty());
+    REQUIRE(space.vm->submit(space.transaction({first, second}), kWaits, kSignals).has_value());
+    const std::vector<ScriptedKernel::Submission>& queue = space.kernel.queue();
+    REQUIRE(queue.size() == 2);
+    CHECK(queue[0].waits.size() == kWaits.size());
+    CHECK(queue[0].signals.empty());
+    CHECK(queue[1].waits.empty());
+    CHECK(queue[1].signals.size() == kSignals.size());
+    little_room.queue_room = 0;
+    space.kernel.follow(little_room);
+    CHECK(space.vm->submit(Transaction(), {}, kSignals).has_value());
+    CHECK(space.kernel.queue().size() == 3);
+    space.kernel.run_queue();
+    CHECK(space.disagreement() == "");
+}
+
 TEST_CASE("check: a VM that the kernel lost is found, takes no more binds, and the GPU gets nothing through it") {
     ScriptedSpace space(KernelBehaviour::kRealigns);
     set_up(space);

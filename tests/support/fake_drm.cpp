@@ -56,12 +56,9 @@ void FakeDrm::close(int fd) noexcept {
 
 int FakeDrm::version(int fd, DrmVersion& version) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kVersion];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    if (state_->file_of(fd) == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kVersion, fd, file); error != 0) {
+        return error;
     }
     const std::string_view name = kernel_.driver == DrmDriver::kPanthor ? "panthor" : "panfrost";
     version = {};
@@ -75,13 +72,10 @@ int FakeDrm::ioctl(int fd, unsigned long request, void* argument) noexcept {
     int error = 0;
     {
         const std::lock_guard lock(mutex_);
-        ++state_->counts[ioctl_kind(kernel_.driver, request)];
-        if (state_->log.oopsed()) {
-            return EIO;
-        }
-        FakeFile* const file = state_->file_of(fd);
-        if (file == nullptr) {
-            return EBADF;
+        FakeFile* file = nullptr;
+        error = state_->enter(ioctl_kind(kernel_.driver, request), fd, file);
+        if (error != 0) {
+            return error;
         }
         error = kernel_.driver == DrmDriver::kPanthor ? panthor_ioctl(*state_, *file, request, argument)
                                                       : panfrost_ioctl(*state_, *file, request, argument);
@@ -96,13 +90,9 @@ int FakeDrm::ioctl(int fd, unsigned long request, void* argument) noexcept {
 
 int FakeDrm::map(int fd, std::uint64_t offset, std::size_t bytes, int protection, std::byte*& at) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kMap];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    const FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kMap, fd, file); error != 0) {
+        return error;
     }
     const auto known = state_->by_mmap_offset.find(offset);
     const FakeGem object = known == state_->by_mmap_offset.end() ? FakeGem{} : known->second.lock();
@@ -156,13 +146,9 @@ int FakeDrm::read_text(const char* path, std::span<char> into, std::size_t& byte
 
 int FakeDrm::close_handle(int fd, std::uint32_t handle) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kCloseHandle];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kCloseHandle, fd, file); error != 0) {
+        return error;
     }
     state_->note("GEM_CLOSE " + std::to_string(handle));
     return state_->close_handle(*file, handle) ? 0 : EINVAL;
@@ -170,13 +156,9 @@ int FakeDrm::close_handle(int fd, std::uint32_t handle) noexcept {
 
 int FakeDrm::export_handle(int fd, std::uint32_t handle, int& dma_buf) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kExportHandle];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    const FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kExportHandle, fd, file); error != 0) {
+        return error;
     }
     const FakeGem object = file->handles.find(handle);
     if (object == nullptr) {
@@ -219,13 +201,9 @@ int FakeDrm::dma_buf_bytes(int dma_buf, std::uint64_t& bytes) noexcept {
 
 int FakeDrm::syncobj_create(int fd, bool signalled, std::uint32_t& handle) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kSyncobjCreate];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kSyncobjCreate, fd, file); error != 0) {
+        return error;
     }
     const FakeSyncobjPtr syncobj = std::make_shared<FakeSyncobj>();
     if (signalled) {
@@ -237,26 +215,18 @@ int FakeDrm::syncobj_create(int fd, bool signalled, std::uint32_t& handle) noexc
 
 int FakeDrm::syncobj_destroy(int fd, std::uint32_t handle) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kSyncobjDestroy];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kSyncobjDestroy, fd, file); error != 0) {
+        return error;
     }
     return file->syncobjs.erase(handle) == 1 ? 0 : EINVAL;
 }
 
 int FakeDrm::syncobj_export(int fd, std::uint32_t handle, int& syncobj_fd) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kSyncobjExport];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    const FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kSyncobjExport, fd, file); error != 0) {
+        return error;
     }
     const auto at = file->syncobjs.find(handle);
     if (at == file->syncobjs.end()) {
@@ -327,13 +297,9 @@ int FakeDrm::syncobj_wait(int fd, std::span<const std::uint32_t> handles, std::s
 int FakeDrm::syncobj_signal(int fd, std::uint32_t handle, std::uint64_t point) noexcept {
     {
         const std::lock_guard lock(mutex_);
-        ++state_->counts[DrmCallKind::kSyncobjSignal];
-        if (state_->log.oopsed()) {
-            return EIO;
-        }
-        FakeFile* const file = state_->file_of(fd);
-        if (file == nullptr) {
-            return EBADF;
+        FakeFile* file = nullptr;
+        if (const int error = state_->enter(DrmCallKind::kSyncobjSignal, fd, file); error != 0) {
+            return error;
         }
         if (kernel_.driver == DrmDriver::kPanfrost) {
             return EOPNOTSUPP;  // it has no DRIVER_SYNCOBJ_TIMELINE
@@ -352,13 +318,9 @@ int FakeDrm::syncobj_signal(int fd, std::uint32_t handle, std::uint64_t point) n
 
 int FakeDrm::syncobj_query(int fd, std::uint32_t handle, std::uint64_t& point) noexcept {
     const std::lock_guard lock(mutex_);
-    ++state_->counts[DrmCallKind::kSyncobjQuery];
-    if (state_->log.oopsed()) {
-        return EIO;
-    }
-    const FakeFile* const file = state_->file_of(fd);
-    if (file == nullptr) {
-        return EBADF;
+    FakeFile* file = nullptr;
+    if (const int error = state_->enter(DrmCallKind::kSyncobjQuery, fd, file); error != 0) {
+        return error;
     }
     if (kernel_.driver == DrmDriver::kPanfrost) {
         return EOPNOTSUPP;  // it has no DRIVER_SYNCOBJ_TIMELINE

@@ -1,6 +1,7 @@
 // Files, handles and queues of the fake kernel, and which kernels there are.
 #include "tests/support/fake_drm_state.hpp"
 
+#include <cerrno>
 #include <utility>
 
 namespace granule::test {
@@ -91,6 +92,15 @@ int FakeDrmState::add_fd(FakeFd what) {
 FakeFile* FakeDrmState::file_of(int fd) const {
     const auto at = fds.find(fd);
     return at == fds.end() ? nullptr : at->second.file.get();
+}
+
+int FakeDrmState::enter(DrmCallKind kind, int fd, FakeFile*& file) {
+    ++counts[kind];
+    if (log.oopsed()) {
+        return EIO;
+    }
+    file = file_of(fd);
+    return file == nullptr ? EBADF : 0;
 }
 
 FakeVm* FakeDrmState::vm_of(int fd, std::uint32_t vm) const {

@@ -75,6 +75,8 @@ struct FakeDrmState {
     [[nodiscard]] std::uint64_t mmap_offset(const FakeGem& object);
     [[nodiscard]] int add_fd(FakeFd what);
     [[nodiscard]] FakeFile* file_of(int fd) const;
+    // How a call on a device file begins: it is counted, a kernel that oopsed answers no more, and `fd` is a file.
+    [[nodiscard]] int enter(DrmCallKind kind, int fd, FakeFile*& file);
     [[nodiscard]] FakeVm* vm_of(int fd, std::uint32_t vm) const;
     [[nodiscard]] std::unique_ptr<FakeVm> make_vm(std::uint64_t user_end);
     void note(const std::string& text);

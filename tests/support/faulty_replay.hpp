@@ -32,6 +32,7 @@
 #include <utility>
 #include <variant>
 
+#include "allocator/va_heap.hpp"
 #include "src/replay/hash.hpp"
 #include "src/replay/replay.hpp"
 #include "src/trace/call.hpp"
@@ -223,6 +224,10 @@ private:
                 hash.add(static_cast<std::uint32_t>(mapping.shows.bo));
                 hash.add(mapping.shows.offset.raw());
                 hash.add(static_cast<std::uint32_t>(mapping.shows.serial));
+            });
+            vm.for_each_reserved([&](const VaAllocation& reserved) {
+                hash.add(reserved.range.start.raw());
+                hash.add(reserved.range.end.raw());
             });
             const VmStatistics statistics = vm.statistics();
             now.library += fmt::format(

@@ -45,6 +45,7 @@ public:
         bool in_part = false;            // a map that fails has been carried out up to a window's boundary
         Status hold = Status::kOk;
         Status submit = Status::kOk;
+        std::size_t queue_room = std::numeric_limits<std::size_t>::max();  // plans that `submit` has memory for
         Status check = Status::kOk;
         Status renew = Status::kOk;
     };
@@ -172,6 +173,9 @@ public:
         const Status status = kernel_.lost_ ? Status::kVmUnusable : kernel_.script_.submit;
         if (status != Status::kOk) {
             return fail(BackendFailure{status, EINVAL, 0, 0, false});
+        }
+        if (plans.size() > kernel_.script_.queue_room) {
+            return fail(BackendFailure{Status::kOutOfHostMemory, 0, 0, 0, false});
         }
         kernel_.queue_.push_back(
             {{plans.begin(), plans.end()}, {waits.begin(), waits.end()}, {signals.begin(), signals.end()}});
