@@ -33,7 +33,19 @@ def read_sources(folder="/etc/apt"):
         if file.is_file() and file.suffix in (".list", ".sources"):
             parse = parse_deb822 if file.suffix == ".sources" else parse_one_line
             found += parse(file.read_text(encoding="utf-8"))
-    return found
+    return [dataclasses.replace(source, uri=first_mirror(source.uri)) for source in found]
+
+
+def first_mirror(uri):
+    """Where `uri` is a list of mirrors in a file (apt-transport-mirror(1)), as in Debian's cloud images: the first one."""
+    if not uri.startswith("mirror+file:"):
+        return uri
+    try:
+        text = pathlib.Path(re.sub("^/+", "/", uri.removeprefix("mirror+file:"))).read_text(encoding="utf-8")
+    except OSError:
+        return uri
+    mirrors = [line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return mirrors[0].rstrip("/") if mirrors else uri
 
 
 def parse_one_line(text):
@@ -84,7 +96,7 @@ def deb822_stanzas(text):
 
 def _key_file(value):
     """A path, or nothing where a source has its key written in it or names it by fingerprint."""
-    return value.split()[0] if value.startswith("/") else ""
+    return re.split(r"[\s,]", value)[0] if value.startswith("/") else ""
 
 
 def codename(os_release="/etc/os-release"):

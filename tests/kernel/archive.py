@@ -67,8 +67,10 @@ def read_packages(source, cache, wanted=None):
             return None
         raise Missing(f"no package list of {source.suite}: {error}\n  from {base}/InRelease") from error
     except OSError as error:
+        if isinstance(getattr(error, "reason", None), FileNotFoundError):  # an archive in the file system
+            return None
         raise Missing(f"no package list of {source.suite}: {error}\n  from {base}/InRelease") from error
-    _check_signature(release, source)
+    release = _signed_text(release, source)
     sha256, size = list_in_release(release.decode("utf-8"), LIST)
     path = cache.file(f"lists/{sha256}.xz")
     # By its checksum's name where the archive has that: the list under its own name may be replaced at any moment.
@@ -93,26 +95,27 @@ def list_in_release(release, name):
     raise Missing(f"the archive's InRelease names no {name}: this suite has no packages for {ARCHITECTURE}")
 
 
-def _check_signature(release, source):
-    """Fails unless a key that apt trusts for this source signed it."""
+def _signed_text(release, source):
+    """What a key that apt trusts for this source signed, and nothing that stands around it."""
     keyrings = [source.keyring] if source.keyring else list(_DEFAULT_KEYS)
     if not source.keyring:
         keyrings += map(str, sorted(pathlib.Path("/etc/apt/trusted.gpg.d").glob("*.gpg")))
     keyrings = [keyring for keyring in keyrings if pathlib.Path(keyring).is_file() and not keyring.endswith(".asc")]
-    arguments = ["gpgv", "--quiet", "--status-fd", "1"]
+    arguments = ["gpgv", "--quiet", "--status-fd", "2", "--output", "-"]
     for keyring in keyrings:
         arguments += ["--keyring", keyring]
     try:
         told = subprocess.run([*arguments, "-"], input=release, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise Missing("gpgv is not installed, which checks who signed a package list (Debian package gpgv)") from error
-    status = told.stdout.decode("utf-8", errors="replace")
-    if "[GNUPG:] VALIDSIG" not in status or "[GNUPG:] BADSIG" in status:
+    status = told.stderr.decode("utf-8", errors="replace")
+    if "[GNUPG:] GOODSIG" not in status or "[GNUPG:] BADSIG" in status:
         raise Missing(
             f"the package list of {source.suite} is signed by no key that apt trusts"
             f"\n  from {source.uri}\n  keys: {', '.join(keyrings) or 'none'}"
-            f"\n  {told.stderr.decode('utf-8', errors='replace').strip()}"
+            f"\n  {status.strip()}"
         )
+    return told.stdout
 
 
 def unpack(package, cache, folder):

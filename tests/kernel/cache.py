@@ -21,7 +21,7 @@ import sys
 
 def default_root():
     """Where the cache is, unless somebody says otherwise."""
-    if "GRANULE_KERNEL_CACHE" in os.environ:
+    if os.environ.get("GRANULE_KERNEL_CACHE"):
         return pathlib.Path(os.environ["GRANULE_KERNEL_CACHE"])
     caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(caches) / "granule-kernels"
@@ -34,7 +34,7 @@ def say(text):
 
 class Cache:
     def __init__(self, root=None, offline=False):
-        self.root = pathlib.Path(root or default_root())
+        self.root = pathlib.Path(root or default_root()).absolute()  # the cross file names it
         self.offline = offline
         self._locked = False
         self.root.mkdir(parents=True, exist_ok=True)

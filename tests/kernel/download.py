@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 from cache import say
-from problems import Missing
+from problems import Gone, Missing
 
 ATTEMPTS = 4
 TIMEOUT = 60  # seconds without a byte
@@ -32,18 +32,33 @@ def download(url, path, sha256, size, what):
         except urllib.error.HTTPError as error:
             problem = f"{error.code} {error.reason}"
             if error.code == 404:
-                break
+                raise Gone(f"{what} is not in the archive any more\n  {url}\n  --update reads its lists anew") from error
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", error))
         if part.exists() and part.stat().st_size >= size:
             part.unlink()
         if attempt < ATTEMPTS:
             time.sleep(attempt)
-    raise Missing(f"{what} cannot be downloaded: {problem}\n  from {url}\n  to {path}\n  --update reads the package lists anew")
+    raise Missing(f"{what} cannot be downloaded: {problem}\n  from {url}\n  to {path}")
 
 
 def fetch_text(url):
-    """A small text. OSError where it cannot be had."""
+    """A small text, asked for a second time where a connection broke. OSError where it cannot be had."""
+    try:
+        return _fetch(url)
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            raise
+    except (OSError, http.client.HTTPException):
+        pass
+    time.sleep(1)
+    try:
+        return _fetch(url)
+    except http.client.HTTPException as error:
+        raise OSError(str(error)) from error
+
+
+def _fetch(url):
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
         return response.read()
 

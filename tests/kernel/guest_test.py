@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """What a guest is made of and what is made of what it says: cpio, registers, firmware, kernel log, results. Boots none."""
 
+import base64
+import gzip
 import pathlib
 import struct
 import tempfile
@@ -301,11 +303,18 @@ class Results(unittest.TestCase):
         tests, _, _ = replays.read({"traces": [trace | worse]})
         self.assertEqual([passed for _, passed, _ in tests], [False, False, False])
         self.assertIn("line 7: no", tests[0][2])
+        tests, _, _ = replays.read({"traces": [trace | {"ioctls": 0}]})
+        self.assertEqual([passed for _, passed, _ in tests], [True, False, True])  # a count of nothing
+        tests, _, _ = replays.read({"traces": [trace | {"driver_ioctls": 0, "driver_operations": 0}]})
+        self.assertEqual(len(tests), 1)
 
     def test_lines_that_mean_nothing_fail(self):
         for line in ("@granule {oops}", '@granule {"tset": "a", "passed": true}', '@granule {"expect": "miracles"}'):
             self.assertEqual(len(self.failures(collected(BEGIN, line, END)["one"])), 1, line)
         self.assertEqual(self.failures(collected(BEGIN, '@granule {"test": "a"}', END)["one"]), ["a"])
+        for report in ("", "no report", "H4sIAAAA", base64.b64encode(gzip.compress(b'{"traces": [{}]}')).decode("ascii")):
+            line = f'@granule {{"replay": "{report}"}}'
+            self.assertEqual(self.failures(collected(BEGIN, line, END)["one"]), ["what it says"], report)
 
     def test_a_program_without_tests_is_one(self):
         self.assertEqual(self.judge(collected(BEGIN, END)["one"]), [("exit code 0", True, "")])
@@ -359,6 +368,12 @@ class Run(unittest.TestCase):
         some = self.jobs(Program("a", ("panthor",)), Program("b", ("panthor", "panfrost")), only=["b"], driver="panthor")
         self.assertEqual([[program.label for program in job.programs] for job in some], [["b"], ["b"]])
 
+    def test_a_program_of_one_series_runs_on_its_kernels_only(self):
+        with mock.patch.object(run, "PROGRAMS", (Program("a", ("panthor",), series=("6.18",)),)):
+            options = SimpleNamespace(only=None, driver=None)
+            for version, guests in (("6.18.15+deb13", 2), ("6.1.8", 0), ("6.180.1", 0), ("7.3.4", 0)):
+                self.assertEqual(len(run.jobs_on(SimpleNamespace(version=version), options)), guests, version)
+
     def test_no_two_programs_have_one_label(self):
         labels = [program.label for program in PROGRAMS]
         self.assertEqual(sorted(labels), sorted(set(labels)))
@@ -374,6 +389,7 @@ class Run(unittest.TestCase):
         self.assertTrue(test[2])
         (test,) = run.same_tests([self.job("6.12", 1), self.job("7", 2)])
         self.assertFalse(test[2])
+        self.assertEqual(run.same_tests([self.job("6.12", 1)]), [])
 
     def test_a_row_gets_its_kernel_and_its_warnings(self):
         job = self.job("6.12.107", 1)

@@ -57,7 +57,7 @@ def _configuration(guest, gpu_address):
 
 def _add(archive, item, library_path):
     """FILE or FILE:/FOLDER of the guest; a FILE may be a folder. Without a place, libraries go to /lib, the rest to /bin."""
-    name, _, place = item.partition(":")
+    name, _, place = item.partition(":/")
     source = pathlib.Path(name)
     if not source.exists():
         raise Missing(f"no such file: {source}\n  wanted in the guest{' at ' + place if place else ''}")

@@ -15,7 +15,7 @@ from archive import unpack
 from cache import say
 from debian_version import version_key
 from package_index import KERNEL_PACKAGE, KERNEL_SUITES, kernel_packages
-from problems import Missing, NotInCache
+from problems import Gone, Missing, NotInCache
 
 # What the tests run on where nobody names kernels: the four behaviours at a partial unmap.
 DEFAULT_KERNELS = ("6.12", "6.16.12", "6.18", "7")
@@ -100,7 +100,12 @@ def get(name, cache, update=False):
         _keep_what_guests_need(version, files, folder)
         shutil.rmtree(files)
 
-    return Kernel(version, cache.folder(f"kernels/{version}", fill))
+    try:
+        return Kernel(version, cache.folder(f"kernels/{version}", fill))
+    except Gone:
+        if update:
+            raise
+        return get(name, cache, update=True)  # a newer one has taken its place since the lists were read
 
 
 def _keep_what_guests_need(version, files, folder):

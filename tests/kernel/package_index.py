@@ -52,7 +52,7 @@ def _machine_sources():
 def _kernel_sources():
     """The suites with kernels, in the archives that the machine's own suites of that kind are in."""
     machine = _machine_sources()
-    main = machine[0]
+    main = next((source for source in machine if not source.suite.endswith("-security")), None)
     security = next((source for source in machine if source.suite.endswith("-security")), None)
     for suite in KERNEL_SUITES:
         source = security if suite.endswith("-security") else main

@@ -17,10 +17,11 @@ import archive
 import cache
 import download
 import kernels
+import package_index
 import sysroot
 from apt_sources import Source
 from debian_version import version_key
-from problems import Missing
+from problems import Gone, Missing
 
 HOST = "http://debian.example"  # no host of a registry is named in this project
 
@@ -97,6 +98,15 @@ deb
             (parts / "c.list.save").write_text(f"deb {HOST}/4 d main\n", encoding="utf-8")
             self.assertEqual([source.uri[-1] for source in apt_sources.read_sources(folder)], ["1", "2", "3"])
 
+    def test_a_list_of_mirrors_is_its_first(self):
+        with tempfile.TemporaryDirectory() as folder:
+            mirrors = pathlib.Path(folder, "mirrors.list")
+            mirrors.write_text(f"# near\n{HOST}/debian/\tpriority:1\n{HOST}/far\n", encoding="utf-8")
+            for slashes in ("", "//"):
+                self.assertEqual(apt_sources.first_mirror(f"mirror+file:{slashes}{mirrors}"), f"{HOST}/debian")
+            mirrors.unlink()
+            self.assertEqual(apt_sources.first_mirror(f"mirror+file:{mirrors}"), f"mirror+file:{mirrors}")
+
     def test_only_debians_own_suites_count(self):
         own = Source(f"{HOST}/debian", "bookworm", ("main",))
         security = Source(f"{HOST}/debian-security", "bookworm-security", ("main",))
@@ -111,6 +121,16 @@ deb
             self.assertEqual(apt_sources.debian_sources([*others, own, security], "bookworm"), [own, security])
             os.environ["GRANULE_DEBIAN_MIRROR"] = "file:/srv/debian/"
             self.assertEqual(apt_sources.debian_sources(others, "bookworm")[0].uri, "file:/srv/debian")
+
+    def test_kernels_come_from_the_archive_of_their_kind_in_whatever_order_the_sources_are(self):
+        own = Source(f"{HOST}/debian", "bookworm", ("main",), "/own.gpg")
+        security = Source(f"{HOST}/debian-security", "bookworm-security", ("main", "contrib"))
+        for machine in ([own, security], [security, own]):
+            with mock.patch.object(package_index, "_machine_sources", return_value=machine):
+                found = {source.suite: source for source in package_index._kernel_sources()}
+            self.assertEqual(found.keys(), set(package_index.KERNEL_SUITES))
+            self.assertEqual(found["trixie"], Source(own.uri, "trixie", ("main",), "/own.gpg"))
+            self.assertEqual(found["trixie-security"].uri, security.uri)
 
     def test_the_release_has_a_name(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -218,6 +238,21 @@ class Kernels(unittest.TestCase):
         for version, offset in (("6.9.1+deb12", 0x30), ("6.12.107+deb13", 0x30), ("6.16.12+deb13", 0x38), ("7.3.4", 0x38)):
             self.assertEqual(kernels.root_table_offset(version), offset, version)
 
+    def test_a_kernel_that_is_gone_since_the_lists_were_read_is_looked_for_anew(self):
+        asked = []
+
+        def packages(_, update):
+            asked.append(update)
+            return [kernel_package(f"linux-image-7.3.{5 if update else 4}+deb13-arm64")]
+
+        def unpack(package, *_):
+            raise Gone(package.name)
+
+        with tempfile.TemporaryDirectory() as folder:
+            with mock.patch.multiple(kernels, kernel_packages=packages, unpack=unpack), self.assertRaisesRegex(Gone, "7.3.5"):
+                kernels.get("7", cache.Cache(folder))
+        self.assertEqual(asked, [False, True])
+
     def test_modules_come_after_what_they_depend_on(self):
         with tempfile.TemporaryDirectory() as folder:
             found = {}
@@ -310,6 +345,41 @@ class CacheFolder(unittest.TestCase):
             order.append("first")
         thread.join()
         self.assertEqual(order, ["first", "other"])
+
+
+class Signatures(unittest.TestCase):
+    SOURCE = Source(HOST, "trixie", ("main",))
+
+    def text(self, status):
+        told = mock.Mock(stdout=b"signed", stderr=b"[GNUPG:] NEWSIG\n" + status)
+        with mock.patch("subprocess.run", return_value=told):
+            return archive._signed_text(b"around signed around", self.SOURCE)
+
+    def test_only_what_is_signed_is_read(self):
+        self.assertEqual(self.text(b"[GNUPG:] GOODSIG 1 Debian\n[GNUPG:] VALIDSIG 1\n"), b"signed")
+
+    def test_a_signature_that_apt_would_not_trust_is_refused(self):
+        for status in (
+            b"",
+            b"[GNUPG:] NO_PUBKEY 1\n",
+            b"[GNUPG:] BADSIG 1 Debian\n",
+            b"[GNUPG:] REVKEYSIG 1 Debian\n[GNUPG:] VALIDSIG 1\n",
+        ):
+            with self.assertRaisesRegex(Missing, "signed by no key"):
+                self.text(status)
+
+
+class Archives(unittest.TestCase):
+    def test_a_suite_that_the_archive_has_not_is_none(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch("time.sleep"):
+            source = Source(f"file:{folder}", "sid", ("main",))
+            self.assertIsNone(archive.read_packages(source, cache.Cache(folder)))
+
+    def test_an_archive_that_cannot_be_reached_is_an_error(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch("time.sleep"):
+            source = Source("http://127.0.0.1:1", "sid", ("main",))
+            with self.assertRaisesRegex(Missing, "no package list of sid"):
+                archive.read_packages(source, cache.Cache(folder))
 
 
 class Server(http.server.BaseHTTPRequestHandler):

@@ -14,6 +14,7 @@ class Program:
     command: str  # its first word is the program, unless `program` says otherwise
     drivers: tuple
     huge_pages: tuple = EITHER
+    series: tuple = ()  # of kernels; all of them without any
     alone: bool = False
     memory: int = 1024  # MB of the guest; those that need the same share one
     timeout: int = 120  # seconds, of which a quiet machine needs a tenth
@@ -71,8 +72,9 @@ PROGRAMS = (
     # The library on the real driver.
     Program("bo_life", ("panthor", "panfrost")),
     Program("sequences", ("panthor",)),
+    Program("imported", ("panthor",)),
     Program("differential --operations 20000", ("panthor",), timeout=300, count_warnings=True),
-    Program("losses", ("panthor",), huge_pages=(True,), alone=True),
+    Program("losses", ("panthor",), huge_pages=(True,), series=("6.18",), alone=True),
     Program("bit_for_bit", ("panthor", "panfrost")),
     # The proof: the same calls plainly and through the library.
     Program("proof_plain", ("panthor",), huge_pages=(True,), alone=True, count_warnings=True),
@@ -87,7 +89,7 @@ PROGRAMS = (
     on_traces("replay_traces --calls 2500 --every 500", "panthor", *_PANTHOR_TRACES),
     on_traces("replay_traces --calls 20000 --every 5000", "panfrost", "glmark2-g52-v26"),
     # And with every call to the kernel failing before it succeeds.
-    on_traces("faults_on_traces --calls 100", "panthor", "multiclient-g610-v26-clients"),
-    on_traces("faults_on_traces --skip 330 --calls 12 --no-queue", "panthor", "sparse-vtex-g610-v26-k12"),
-    on_traces("faults_on_traces --calls 300", "panfrost", "glmark2-g52-v26"),
+    on_traces("faults_on_traces --calls 5000", "panthor", "multiclient-g610-v26-clients"),
+    on_traces("faults_on_traces --skip 330 --calls 40 --no-queue", "panthor", "sparse-vtex-g610-v26-k12"),
+    on_traces("faults_on_traces --calls 8000", "panfrost", "glmark2-g52-v26"),
 )

@@ -7,6 +7,7 @@ program, so that what comes between is known to be of that program.
 import dataclasses
 import json
 import time
+import zlib
 
 import replays
 
@@ -61,7 +62,11 @@ class Collector:
         elif "same" in said:
             self._now.same.append((said["same"], said.get("value")))
         elif "replay" in said:
-            tests, rows, same = replays.read(replays.unpacked(said["replay"]))
+            try:
+                tests, rows, same = replays.read(replays.unpacked(said["replay"]))
+            except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error) as problem:
+                self._fail(f"a replay's report that cannot be read: {problem!r}")
+                return
             self._now.tests += tests
             self._now.rows += rows
             self._now.same += same

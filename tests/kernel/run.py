@@ -8,7 +8,6 @@ import asyncio
 import collections
 import dataclasses
 import itertools
-import shutil
 import signal
 import sys
 import time
@@ -53,6 +52,7 @@ def main(arguments):
         "kernels", nargs="*", default=kernels.DEFAULT_KERNELS, metavar="KERNEL", help="6.12 6.16.12 6.18 7 without any"
     )
     parser.add_argument("--offline", action="store_true", help="download nothing; what the cache lacks is skipped")
+    parser.add_argument("--update", action="store_true", help="read the package lists anew, which happens weekly otherwise")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="guests at a time (2)")
     parser.add_argument("--only", action="append", metavar="PROGRAM", help="only this program")
     parser.add_argument("--readme", action="store_true", help="write the table of kernels into the project's README")
@@ -80,21 +80,24 @@ def _run(options):
     jobs, skipped = [], 0
     for name in options.kernels:
         try:
-            jobs += jobs_on(kernels.get(name, cache), options)
+            jobs += jobs_on(kernels.get(name, cache, update=options.update and not jobs), options)
         except NotInCache as problem:
             say(f"skipped: {problem}")
             skipped += 1
+    if not jobs and not skipped:
+        raise Missing("no program of programs.py runs with this driver")
     try:
-        shell = busybox.get(cache)
+        shell = busybox.get(cache, options.update)
         if jobs:
-            cross_build.build(cache)
+            cross_build.build(cache, options.update)
     except NotInCache as problem:
         say(f"skipped: {problem}")
         jobs, skipped = [], len(options.kernels)
     built = time.monotonic()
-    shutil.rmtree(LOGS, ignore_errors=True)
     if jobs:
-        LOGS.mkdir(parents=True)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        for log in LOGS.iterdir():
+            log.unlink(missing_ok=True)  # another run may be doing the same
         asyncio.run(_run_guests(jobs, shell, tuple(sysroot.library_folders(cache)), max(1, options.jobs)))
     tests = [test for job in jobs for test in job_tests(job)] + same_tests(jobs)
     tables = _show_tables(jobs)
@@ -120,6 +123,7 @@ def jobs_on(kernel, options):
             for program in PROGRAMS
             if driver in program.drivers
             and huge_pages in program.huge_pages
+            and (not program.series or any(f"{kernel.version}.".startswith(f"{name}.") for name in program.series))
             and (not options.only or program.label in options.only)
             and (not options.driver or driver == options.driver)
         ]
@@ -187,10 +191,12 @@ def job_tests(job):
 def same_tests(jobs):
     """A test for each value that is to be the same in all guests."""
     values = collections.defaultdict(lambda: collections.defaultdict(list))
+    said_by = collections.Counter()
     for job in jobs:
         for outcome in job.outcomes.values():
             for name, value in outcome.same:
                 values[name][str(value)].append(job.where)
+                said_by[name] += 1
     return [
         (
             "all guests",
@@ -199,6 +205,7 @@ def same_tests(jobs):
             "; ".join(f"{value} on {', '.join(where)}" for value, where in found.items()),
         )
         for name, found in values.items()
+        if said_by[name] > 1  # one alone has nothing to be the same as
     ]
 
 

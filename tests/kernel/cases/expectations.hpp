@@ -34,7 +34,8 @@ public:
     [[nodiscard]] std::uint64_t failed() const { return failed_; }
     // The last line of the subject, and the exit code of the program.
     [[nodiscard]] int finish() {
-        run_.check(subject_, failed_ == 0, fmt::format("{} of {} expectations failed", failed_, held_ + failed_));
+        run_.check(subject_, failed_ == 0 && held_ != 0,
+                   fmt::format("{} of {} expectations failed", failed_, held_ + failed_));
         return run_.exit_code();
     }
     [[nodiscard]] int give_up(const std::string& why) {

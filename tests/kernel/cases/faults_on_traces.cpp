@@ -183,6 +183,9 @@ int run_all(const Settings& settings) {
         run.test(name + ": whatever fails, nothing has changed, and it succeeds next",
                  [&] { return faults.run(path); });
         run.check(name + ": something failed", faults.failures() > 10);
+        if (facts.driver == DrmDriver::kPanthor) {
+            run.check(name + ": debugfs shows what is mapped", read_gpuvas().has_value());
+        }
         if (!settings.queue) {
             run.check(name + ": binds were undone", faults.undone() > 10);
         }

@@ -27,11 +27,13 @@ public:
     [[nodiscard]] int call(unsigned long request, void* argument) const;
 
     [[nodiscard]] int create_vm(std::uint32_t& vm, std::uint64_t user_va_range = 0) const;
+    // NOLINTNEXTLINE(modernize-use-nodiscard): who only cleans up does not ask what came of it
     int destroy_vm(std::uint32_t vm) const;
     [[nodiscard]] int vm_state(std::uint32_t vm, std::uint32_t& state) const;
 
     [[nodiscard]] int create_bo(std::uint64_t bytes, std::uint32_t& handle, std::uint32_t flags = 0,
                                 std::uint32_t only_for_vm = 0) const;
+    // NOLINTNEXTLINE(modernize-use-nodiscard): who only cleans up does not ask what came of it
     int close_bo(std::uint32_t handle) const;
 
     // `done`: how many operations were carried out, where the kernel says so.
@@ -39,6 +41,7 @@ public:
                            std::uint32_t* done = nullptr) const;
 
     [[nodiscard]] int create_syncobj(std::uint32_t& syncobj) const;
+    // NOLINTNEXTLINE(modernize-use-nodiscard): who only cleans up does not ask what came of it
     int destroy_syncobj(std::uint32_t syncobj) const;
     // Of a timeline point, or of a binary syncobj (point 0), for at most `milliseconds`.
     [[nodiscard]] int wait(std::uint32_t syncobj, std::uint64_t point, unsigned milliseconds) const;

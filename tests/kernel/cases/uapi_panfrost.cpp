@@ -36,7 +36,7 @@ public:
 
     [[nodiscard]] int fd() const { return fd_; }
     [[nodiscard]] int minor() const {
-        drmVersionPtr const version = ::drmGetVersion(fd_);
+        drmVersion* const version = ::drmGetVersion(fd_);
         const int minor = version == nullptr ? -1 : version->version_minor;
         ::drmFreeVersion(version);
         return minor;
@@ -52,6 +52,7 @@ public:
         made.flags = flags;
         return call(panfrost::kCreateBo, made);
     }
+    // NOLINTNEXTLINE(modernize-use-nodiscard): who only cleans up does not ask what came of it
     int close_bo(std::uint32_t handle) const { return ::drmCloseBufferHandle(fd_, handle) == 0 ? 0 : -errno; }
 
 private:

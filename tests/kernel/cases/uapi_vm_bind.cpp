@@ -2,7 +2,7 @@
 //
 // The cases are those of IGT's panthor_vm (validation, arrays, asynchronous chains), and what Linux
 // include/uapi/drm/panthor_drm.h and drivers/gpu/drm/panthor/panthor_mmu.c say. None of them cuts a leaf: what kernels do
-// then is proof.cpp's.
+// then is proof_plain.cpp's.
 
 #include <array>
 #include <cerrno>
@@ -128,6 +128,7 @@ void arrays(const RawPanthor& gpu, Expectations& expect) {
     longer.tail = 1;
     expect.equal("a longer stride with something behind is refused", raw(sizeof(Long), 1, &longer), -E2BIG);
     expect.equal("an array that is not there is refused",
+                 // NOLINTNEXTLINE(performance-no-int-to-ptr): an address that nothing is at
                  raw(sizeof(drm_panthor_vm_bind_op), 1, reinterpret_cast<const void*>(std::uintptr_t{8})), -EFAULT);
 
     // Of many, the failing one is named, and those before it are done.
@@ -207,7 +208,48 @@ void queued(const RawPanthor& gpu, Expectations& expect) {
             return gpu.bind(vm, {&op, 1}, true);
         }(),
         -ENOENT);
+    const auto queue_one = [&](const drm_panthor_vm_bind_op& op) { return gpu.bind(vm, {&op, 1}, true); };
+    std::uint32_t empty = 0;
+    expect.equal("a syncobj without a fence", gpu.create_syncobj(empty), 0);
+    const drm_panthor_sync_op never = wait_for(empty, 0);
+    expect.equal("is not waited for", queue_one(with_syncs(unmap_op(kVa, kPage), {&never, 1})), -EINVAL);
+    drm_panthor_sync_op valued = wait_for(syncobj, 0);
+    valued.timeline_value = 7;
+    expect.equal("a binary syncobj has no value", queue_one(with_syncs(unmap_op(kVa, kPage), {&valued, 1})), -EINVAL);
+    drm_panthor_vm_bind_op sync_with_va = with_syncs(only_sync, {&last, 1});
+    sync_with_va.va = kVa;
+    sync_with_va.size = kPage;
+    expect.equal("an operation of nothing but fences has no VA", queue_one(sync_with_va), -EINVAL);
+    gpu.destroy_syncobj(empty);
     gpu.destroy_syncobj(syncobj);
+    gpu.close_bo(bo);
+    gpu.destroy_vm(vm);
+}
+
+// MAP_SPARSE: panthor 1.9, and 7.2 while it says 1.8.
+void sparse(const RawPanthor& gpu, Expectations& expect) {
+    std::uint32_t vm = 0;
+    std::uint32_t bo = 0;
+    expect.equal("a VM for sparse maps", gpu.create_vm(vm), 0);
+    expect.equal("a BO that sparse maps do not want", gpu.create_bo(2 * kMiB, bo), 0);
+    constexpr std::uint32_t kSparse = panthor::kOpSparse | kNoexec;
+    if (bind_one(gpu, vm, map_op(0, 0, kVa, 16 * kMiB, kSparse)) == 0) {
+        expect.equal("a sparse map without NOEXEC is refused",
+                     bind_one(gpu, vm, map_op(0, 0, kVa, kMiB, panthor::kOpSparse)), -EINVAL);
+        expect.equal("a sparse map of a BO is refused", bind_one(gpu, vm, map_op(bo, 0, kVa, kMiB, kSparse)), -EINVAL);
+        expect.equal("a sparse map with an offset is refused", bind_one(gpu, vm, map_op(0, kPage, kVa, kMiB, kSparse)),
+                     -EINVAL);
+        expect.equal("a sparse unmap is refused",
+                     bind_one(gpu, vm,
+                              [] {
+                                  drm_panthor_vm_bind_op op = unmap_op(kVa, kMiB);
+                                  op.flags |= panthor::kOpSparse;
+                                  return op;
+                              }()),
+                     -EINVAL);
+        expect.equal("a part of a sparse map is unmapped", bind_one(gpu, vm, unmap_op(kVa + kMiB, kPage)), 0);
+        expect.equal("and all of it", bind_one(gpu, vm, unmap_op(kVa, 16 * kMiB)), 0);
+    }
     gpu.close_bo(bo);
     gpu.destroy_vm(vm);
 }
@@ -256,6 +298,7 @@ int main() {
     binds(gpu, expect);
     arrays(gpu, expect);
     queued(gpu, expect);
+    sparse(gpu, expect);
     failing_queued(gpu, expect);
     return expect.finish();
 }

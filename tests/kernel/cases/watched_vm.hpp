@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mali/attributes.hpp"
@@ -53,6 +54,8 @@ public:
     BoPages(DrmDevice& device, const Kcore& kcore) : device_(device), page_map_(kcore) {}
     // Maps the BO for the CPU and touches all of it.
     const std::vector<Pa>& of(BoId bo);
+    // ... unless they are known otherwise.
+    void know(BoId bo, std::vector<Pa> pages) { pages_[bo] = std::move(pages); }
 
 private:
     DrmDevice& device_;
