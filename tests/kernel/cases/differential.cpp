@@ -15,7 +15,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <random>
 #include <span>
@@ -286,7 +288,7 @@ int run_all(const Settings& settings) {
 }  // namespace
 }  // namespace granule::kernel_test
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     using namespace granule::kernel_test;
     Settings settings;
     std::uint64_t mib = settings.bytes >> 20U;
@@ -298,4 +300,7 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
     settings.bytes = mib << 20U;
     return run_all(settings);
+} catch (const std::exception& error) {
+    static_cast<void>(std::fputs(error.what(), stderr));
+    return 1;
 }
