@@ -142,7 +142,7 @@ private:
         return request;
     }
     // Maps of whole leaves, over some of those that are there and beside them.
-    BindRequest harmless(std::size_t i) const {
+    [[nodiscard]] BindRequest harmless(std::size_t i) const {
         BindRequest request;
         request.kind = BindRequest::Kind::kMap;
         const Va at = kStart + (2 + 2 * i) * kBlock2MBytes;

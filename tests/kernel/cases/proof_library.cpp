@@ -152,7 +152,7 @@ int run_all() {
             row[what.name] = outcome;
             run.check(fmt::format("through the library: {}", what.name), outcome.starts_with("works"), outcome);
         }
-        const std::string together = cases.together();
+        std::string together = cases.together();
         row["VMs lost"] = cases.vms_lost();
         row["end state"] = fmt::format("{:016x}", cases.end_state());
         report_row("proof, through the library", row);
