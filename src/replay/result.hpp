@@ -44,7 +44,8 @@ struct Counts {
     std::uint64_t ioctls = 0;  // 0 on the soft device, and on panfrost, whose kernel maps by itself
     std::uint64_t kernel_operations = 0;
     // Of the library's, what the driver left to its kernel:
-    std::uint64_t residual_operations = 0;   //   granules unmapped whole, and their residuals mapped again
+    std::uint64_t residual_operations =
+        0;  //   residuals mapped again, and granules unmapped whole under a map over them
     std::uint64_t isolating_operations = 0;  //   granules mapped over themselves, for kernels that oops
     std::uint64_t piece_operations = 0;      //   maps in pieces: sparse ones without MAP_SPARSE, pages without blocks
     std::uint64_t moved_bos = 0;             // that a kernel put at another VA than the trace says
