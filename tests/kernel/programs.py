@@ -89,7 +89,7 @@ PROGRAMS = (
     on_traces("replay_traces --calls 2500 --every 500", "panthor", *_PANTHOR_TRACES),
     on_traces("replay_traces --calls 20000 --every 5000", "panfrost", "glmark2-g52-v26"),
     # And with every call to the kernel failing before it succeeds.
-    on_traces("faults_on_traces --calls 5000", "panthor", "multiclient-g610-v26-clients"),
+    on_traces("faults_on_traces --calls 1000", "panthor", "multiclient-g610-v26-clients"),
     on_traces("faults_on_traces --skip 330 --calls 40 --no-queue", "panthor", "sparse-vtex-g610-v26-k12"),
     on_traces("faults_on_traces --calls 8000", "panfrost", "glmark2-g52-v26"),
 )

@@ -167,8 +167,10 @@ int run_all() {
         constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
         constexpr std::array<std::uint64_t, 8> kEdges{0,        kPageBytes, kMiB,    2 * kMiB, 2 * kMiB + kPageBytes,
                                                       3 * kMiB, 4 * kMiB,   6 * kMiB};
-        for (const auto& [shift, seam] : {std::pair{0 * kMiB, 0 * kMiB}, std::pair{kMiB, 0 * kMiB},
-                                          std::pair{64 * kPageBytes, 0 * kMiB}, std::pair{0 * kMiB, 3 * kMiB}}) {
+        for (const auto& [behind, meeting] : {std::pair{0 * kMiB, 0 * kMiB}, std::pair{kMiB, 0 * kMiB},
+                                              std::pair{64 * kPageBytes, 0 * kMiB}, std::pair{0 * kMiB, 3 * kMiB}}) {
+            const std::uint64_t shift = behind;  // a lambda of clang's takes no structured bindings
+            const std::uint64_t seam = meeting;
             run.test(fmt::format("imported BOs: {:#x} behind a window, in parts that meet at {:#x}", shift, seam),
                      [&]() -> std::string {
                          for (const std::uint64_t from : kEdges) {
