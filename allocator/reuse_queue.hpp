@@ -8,10 +8,7 @@
 //                   |                                                                           ^
 //                   +------- retire(range, {}), or VaHeap::release: the GPU never saw it -------+
 //
-// Structure. One heap by value per timeline that something waits for, in ascending order of timelines. A range is in
-// one heap at a time: that of its lowest timeline that is not known to be signalled. When that point is, it moves to
-// the heap of its next point, which is a later one; so one pass over the timelines asks each for its value once, and
-// frees all that is ready.
+// Structure: fence_queue.hpp, over the blocks of the heap.
 //
 // Contract
 //   P4          `retire` and `collect` allocate nothing: the points and links are in the node that the range was
@@ -31,12 +28,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
-#include <type_traits>
 
 #include "allocator/fence_point.hpp"
+#include "allocator/fence_queue.hpp"
 #include "allocator/va_block.hpp"
 #include "allocator/va_heap.hpp"
 #include "allocator/va_partition.hpp"
@@ -71,10 +67,13 @@ public:
     // not call the queue or the heap. Returns how many ranges became free.
     template <class SignalledValueOf>
     std::uint64_t collect(SignalledValueOf&& signalled_value_of) noexcept {
-        using Function = std::remove_reference_t<SignalledValueOf>;
-        return collect_from(Values{std::addressof(signalled_value_of), [](const void* function, TimelineId timeline) {
-                                       return (*static_cast<Function*>(const_cast<void*>(function)))(timeline);
-                                   }});
+        std::uint64_t freed = 0;
+        queue_.collect(signalled_value_of, [&](VaBlock& block) noexcept {
+            partition_->release(block);
+            ++freed;
+        });
+        ranges_ -= freed;
+        return freed;
     }
 
     // Why is this VA not free? What the range at `va` (or around it: its guards count) waits for; nullopt where it is
@@ -85,9 +84,7 @@ public:
     // is out of VA may wait on before it collects.
     template <class Visitor>
     void visit_earliest(Visitor&& visitor) const {
-        for (const VaBlock* root = timelines_; root != nullptr; root = root->retirement.next_timeline) {
-            visitor(root->retirement.point());
-        }
+        queue_.visit_earliest(visitor);
     }
 
     [[nodiscard]] std::uint64_t ranges() const noexcept { return ranges_; }
@@ -96,18 +93,8 @@ public:
     [[nodiscard]] bool validate() const noexcept;
 
 private:
-    struct Values {
-        const void* function;
-        std::uint64_t (*call)(const void* function, TimelineId timeline);
-
-        [[nodiscard]] std::uint64_t of(TimelineId timeline) const { return call(function, timeline); }
-    };
-
-    std::uint64_t collect_from(Values values) noexcept;
-    static void push(VaBlock** from, VaBlock& block) noexcept;
-
     VaPartition* partition_;
-    VaBlock* timelines_ = nullptr;  // roots, timelines ascend
+    FenceQueue<VaBlock> queue_;
     std::uint64_t ranges_ = 0;
 };
 

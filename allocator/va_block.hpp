@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "allocator/fence_point.hpp"
+#include "allocator/fence_queue.hpp"
 #include "mali/address.hpp"
 
 namespace granule {
@@ -33,19 +33,6 @@ struct BlockLinks {
 // Trees that a hole is in, one per class of alignments: hole_index.hpp.
 inline constexpr std::size_t kHoleClasses = 7;
 
-// What a retired block waits for, and its place in the heap of its timeline: reuse_queue.cpp.
-struct Retirement {
-    VaBlock* left = nullptr;
-    VaBlock* right = nullptr;
-    VaBlock* next_timeline = nullptr;  // roots only
-    std::uint16_t rank = 1;
-    std::uint8_t current = 0;  // points before it are signalled
-    std::uint8_t count = 0;
-    std::array<FencePoint, kMaxFencePoints> points{};  // timelines ascend
-
-    [[nodiscard]] const FencePoint& point() const noexcept { return points[current]; }
-};
-
 struct VaBlock {
     enum class State : std::uint8_t { kHole, kAllocated, kRetired };
 
@@ -60,7 +47,7 @@ struct VaBlock {
     State state = State::kHole;
     union {
         std::array<BlockLinks, kHoleClasses> by_class;  // kHole
-        Retirement retirement;                          // kRetired
+        FenceWait<VaBlock> wait;                        // kRetired: its points, and its place in a ReuseQueue
     };
 
     [[nodiscard]] std::uint64_t pages() const noexcept { return end - first; }
@@ -73,9 +60,9 @@ struct VaBlock {
     }
 
     // The state that needs the union's other member. Holes and allocations use `by_class` or nothing.
-    void become_retired(const Retirement& points) noexcept {
+    void become_retired(const FenceWait<VaBlock>& points) noexcept {
         state = State::kRetired;
-        std::construct_at(&retirement, points);
+        std::construct_at(&wait, points);
     }
     void become_hole() noexcept {
         state = State::kHole;

@@ -92,7 +92,7 @@ VaBlock& VaPartition::carve(VaBlock& hole, std::uint64_t first, std::uint64_t en
     return hole;
 }
 
-void VaPartition::retire(VaBlock& block, const Retirement& points) noexcept {
+void VaPartition::retire(VaBlock& block, const FenceWait<VaBlock>& points) noexcept {
     assert(block.state == VaBlock::State::kAllocated);
     Zone& in = *zone_of(block.first);
     count(in, block, false);

@@ -78,7 +78,7 @@ public:
     VaBlock& carve(VaBlock& hole, std::uint64_t first, std::uint64_t end, std::uint64_t guard) noexcept;
 
     // An allocated block waits for fences from now on.
-    void retire(VaBlock& block, const Retirement& points) noexcept;
+    void retire(VaBlock& block, const FenceWait<VaBlock>& points) noexcept;
     // An allocated or retired block becomes a hole, or part of the holes beside it. The block is gone.
     void release(VaBlock& block) noexcept;
 

@@ -34,6 +34,8 @@ struct VaRequest {
     VaDirection direction = VaDirection::kTopDown;
     std::uint64_t boundary = 0;  // 0, or a power of two (at least 4 KiB) that neither range nor guards cross
     std::uint64_t guard = 0;     // bytes that stay unused before and after it; a multiple of 4 KiB
+
+    constexpr bool operator==(const VaRequest&) const noexcept = default;
 };
 
 struct VaError {
