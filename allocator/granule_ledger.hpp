@@ -26,11 +26,10 @@
 #include "allocator/node_memory.hpp"
 #include "allocator/node_pool.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 
 namespace granule {
 
-class GRANULE_API GranuleLedger {
+class GranuleLedger {
 public:
     explicit GranuleLedger(NodeMemory memory = NodeMemory::process()) noexcept;
     GranuleLedger(GranuleLedger&& other) noexcept;  // `other` becomes an empty ledger

@@ -41,11 +41,10 @@
 #include "allocator/mapping_tree.hpp"
 #include "allocator/node_memory.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 
 namespace granule {
 
-class GRANULE_API MappingMap {
+class MappingMap {
 public:
     explicit MappingMap(NodeMemory memory = NodeMemory::process()) noexcept;
     MappingMap(MappingMap&& other) noexcept;  // `other` becomes an empty map

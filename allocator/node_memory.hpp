@@ -8,11 +8,9 @@
 
 #include <cstddef>
 
-#include "mali/export.hpp"
-
 namespace granule {
 
-struct GRANULE_API NodeMemory {
+struct NodeMemory {
     // `bytes` of memory aligned to `alignment` (a power of two), or null. The content is of no interest.
     void* (*allocate)(void* context, std::size_t bytes, std::size_t alignment) noexcept;
     // Takes back what `allocate` returned for the same `bytes` and `alignment`.

@@ -28,7 +28,6 @@
 #include "allocator/node_memory.hpp"
 #include "allocator/node_pool.hpp"
 #include "allocator/slab_space.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 
 namespace granule {
@@ -38,7 +37,7 @@ enum class PieceQueueError : std::uint8_t {
     kTooManyPoints,  // of more than kMaxFencePoints timelines
 };
 
-class GRANULE_API PieceQueue {
+class PieceQueue {
 public:
     PieceQueue(SlabSpace& space, NodeMemory memory) noexcept;
     PieceQueue(const PieceQueue&) = delete;

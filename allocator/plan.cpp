@@ -4,10 +4,14 @@ namespace granule {
 
 const char* to_string(PlanError::Code code) noexcept {
     switch (code) {
+        case PlanError::Code::kNone:
+            return "";
         case PlanError::Code::kMisaligned:
             return "VA, size or BO offset is not a multiple of 4096";
         case PlanError::Code::kOutOfRange:
             return "the range is outside the address space";
+        case PlanError::Code::kOutsideBo:
+            return "the range is outside the BO";
         case PlanError::Code::kEmptyRange:
             return "the range is empty";
         case PlanError::Code::kGranuleCut:

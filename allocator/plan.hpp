@@ -24,7 +24,6 @@
 #include "allocator/leaf_layout.hpp"
 #include "allocator/mapping.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 
 namespace granule {
 
@@ -113,12 +112,14 @@ private:
 
 struct PlanError {
     enum class Code : std::uint8_t {
+        kNone,        // the failure is of something else than a plan
         kMisaligned,  // VA, size or BO offset is not a multiple of 4 KiB
         kOutOfRange,  // outside the address space
+        kOutsideBo,   // beyond the end of the BO: found by who knows its size
         kEmptyRange,  // size 0
         kGranuleCut,  // kReject: `granule` would be cut; `mapping` is what it belongs to
     };
-    Code code = Code::kMisaligned;
+    Code code = Code::kNone;
     VaRange request;
     VaRange granule{};
     LeafSize leaf = LeafSize::k4K;
@@ -127,11 +128,11 @@ struct PlanError {
     constexpr bool operator==(const PlanError&) const noexcept = default;
 };
 
-[[nodiscard]] GRANULE_API const char* to_string(PlanError::Code code) noexcept;
-[[nodiscard]] GRANULE_API const char* to_string(UnmapPolicy policy) noexcept;
-[[nodiscard]] GRANULE_API const char* to_string(LeafPolicy policy) noexcept;
-[[nodiscard]] GRANULE_API const char* to_string(KernelBehaviour kernel) noexcept;
-[[nodiscard]] GRANULE_API const char* to_string(PlanOp::Kind kind) noexcept;
-[[nodiscard]] GRANULE_API const char* to_string(PlanOp::Purpose purpose) noexcept;
+[[nodiscard]] const char* to_string(PlanError::Code code) noexcept;
+[[nodiscard]] const char* to_string(UnmapPolicy policy) noexcept;
+[[nodiscard]] const char* to_string(LeafPolicy policy) noexcept;
+[[nodiscard]] const char* to_string(KernelBehaviour kernel) noexcept;
+[[nodiscard]] const char* to_string(PlanOp::Kind kind) noexcept;
+[[nodiscard]] const char* to_string(PlanOp::Purpose purpose) noexcept;
 
 }  // namespace granule

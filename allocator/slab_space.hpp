@@ -27,7 +27,6 @@
 
 #include "allocator/node_memory.hpp"
 #include "allocator/node_table.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 
 namespace granule {
@@ -69,7 +68,7 @@ struct SlabStatistics {
     constexpr bool operator==(const SlabStatistics&) const noexcept = default;
 };
 
-class GRANULE_API SlabSpace {
+class SlabSpace {
 public:
     static constexpr std::uint64_t kLeastGrain = 16;
     static constexpr std::uint64_t kMostGrain = std::uint64_t{1} << 21;

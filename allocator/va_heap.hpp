@@ -38,7 +38,6 @@
 #include "allocator/va_partition.hpp"
 #include "allocator/va_request.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 
 namespace granule {
@@ -57,7 +56,7 @@ struct VaAllocation {
     constexpr bool operator==(const VaAllocation&) const noexcept = default;
 };
 
-class GRANULE_API VaHeap {
+class VaHeap {
 public:
     // kBadRequest: a zone is not a range of whole pages within 2^48, overlaps another one, or kLow leaves 4 GiB;
     // kOutOfMemory.

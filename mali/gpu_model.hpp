@@ -34,7 +34,6 @@
 #include <string_view>
 
 #include "mali/attributes.hpp"
-#include "mali/export.hpp"
 
 namespace granule::mali {
 
@@ -110,13 +109,13 @@ struct GpuModel {
 };
 
 // Every model known, oldest first.
-[[nodiscard]] GRANULE_API std::span<const GpuModel> gpu_models() noexcept;
+[[nodiscard]] std::span<const GpuModel> gpu_models() noexcept;
 
 // nullptr where unknown. See the top for the forms of `gpu_id`.
-[[nodiscard]] GRANULE_API const GpuModel* find_gpu_model(std::uint32_t gpu_id) noexcept;
+[[nodiscard]] const GpuModel* find_gpu_model(std::uint32_t gpu_id) noexcept;
 
 // From a user: a name with or without "Mali-" ("G610", "mali-g610", "Immortalis-G715"), or an id in hexadecimal with
 // "0x" ("0xa867", "0xa8670005"); case does not matter. nullptr where unknown or malformed.
-[[nodiscard]] GRANULE_API const GpuModel* find_gpu_model(std::string_view text) noexcept;
+[[nodiscard]] const GpuModel* find_gpu_model(std::string_view text) noexcept;
 
 }  // namespace granule::mali

@@ -35,7 +35,6 @@
 
 #include "mali/address.hpp"
 #include "mali/attributes.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "mali/table_memory.hpp"
 
@@ -106,7 +105,7 @@ struct LeafCounts {
     return size == LeafSize::k4K ? 0 : (size == LeafSize::k2M ? 1 : 1 + kTableEntries);
 }
 
-class GRANULE_API PageTable {
+class PageTable {
 public:
     // `memory` outlives the page table. Takes one table for the root.
     [[nodiscard]] static Result<PageTable, TableError> create(const PageTableConfig& config,

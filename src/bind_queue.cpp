@@ -36,48 +36,78 @@ void BindQueue::close() noexcept {
     }
 }
 
-Status BindQueue::submit(const Transaction& transaction, std::span<const TimelinePoint> waits,
-                         std::span<const TimelinePoint> signals, Callback callback, void* context) noexcept {
-    Owned<Item> owned = make_owned<Item>(memory_, vm_.bos(), memory_);
-    if (!owned) {
-        return Status::kOutOfHostMemory;
-    }
-    Item& item = *owned;
-    for (const BindRequest& request : transaction.requests()) {
-        if (const Status status = item.transaction.add(request); status != Status::kOk) {
-            return status;
+Result<void, BindError> BindQueue::submit(std::span<const QueuedGroup> groups, Callback callback, void* context,
+                                          Finished finished) noexcept {
+    BindError error;
+    Chain chain;
+    for (error.group = 0; error.group < groups.size(); ++error.group) {
+        const QueuedGroup& group = groups[error.group];
+        Owned<Item> item = make_owned<Item>(memory_, vm_.bos(), memory_);
+        if (!item || !item->copy(group)) {
+            error.status = Status::kOutOfHostMemory;
+            error.request = BindError::kAll;
+            return fail(error);
         }
-    }
-    for (const TimelinePoint& point : waits) {
-        if (!item.waits.push(point)) {
-            return Status::kOutOfHostMemory;
+        if (!item->hold_bos()) {
+            error.status = Status::kUnknownBo;
+            error.request = item->held;
+            error.plan.request = item->requests[item->held].va;
+            return fail(error);
         }
+        item->callback = callback;
+        item->context = context;
+        item->finished = finished;
+        chain.append(std::move(item));
     }
-    for (const TimelinePoint& point : signals) {
-        if (!item.signals.push(point)) {
-            return Status::kOutOfHostMemory;
-        }
+    if (chain.first == nullptr) {
+        return {};
     }
-    if (!item.hold_bos()) {
-        return Status::kUnknownBo;
-    }
-    item.callback = callback;
-    item.context = context;
     {
         const std::lock_guard lock(mutex_);
         if (closing_) {
-            return Status::kCancelled;
+            error.status = Status::kCancelled;
+            error.group = BindError::kAll;
+            error.request = BindError::kAll;
+            return fail(error);
         }
-        item.self = std::move(owned);
-        (last_ == nullptr ? first_ : last_->next) = &item;
-        last_ = &item;
+        (last_ == nullptr ? first_ : last_->next) = std::exchange(chain.first, nullptr);
+        last_ = chain.last;
     }
     changed_.notify_all();
-    return Status::kOk;
+    return {};
+}
+
+BindQueue::Chain::~Chain() {
+    while (first != nullptr) {
+        const Owned<Item> item = std::move(first->self);
+        first = item->next;
+    }
+}
+
+void BindQueue::Chain::append(Owned<Item> item) noexcept {
+    Item* const appended = item.get();
+    appended->self = std::move(item);
+    (first == nullptr ? first : last->next) = appended;
+    last = appended;
+}
+
+bool BindQueue::Item::copy(const QueuedGroup& group) noexcept {
+    bool room = requests.reserve(group.requests.size()) && waits.reserve(group.waits.size()) &&
+                signals.reserve(group.signals.size());
+    for (const BindRequest& request : group.requests) {
+        room = room && requests.push(request);
+    }
+    for (const TimelinePoint& point : group.waits) {
+        room = room && waits.push(point);
+    }
+    for (const TimelinePoint& point : group.signals) {
+        room = room && signals.push(point);
+    }
+    return room;
 }
 
 bool BindQueue::Item::hold_bos() noexcept {
-    for (const BindRequest& request : transaction.requests()) {
+    for (const BindRequest& request : requests) {
         if (request.kind == BindRequest::Kind::kMap && !request.shows.sparse()) {
             if (bos.retain_if_live(request.shows.bo, 1) == nullptr) {
                 return false;
@@ -89,7 +119,7 @@ bool BindQueue::Item::hold_bos() noexcept {
 }
 
 void BindQueue::Item::release_bos() noexcept {
-    for (const BindRequest& request : transaction.requests().first(std::exchange(held, 0))) {
+    for (const BindRequest& request : requests.view().first(std::exchange(held, 0))) {
         if (request.kind == BindRequest::Kind::kMap && !request.shows.sparse()) {
             bos.release(*bos.find(request.shows.bo), 1);
         }
@@ -130,33 +160,39 @@ void BindQueue::run() noexcept {
     }
 }
 
-// False: the queue is being closed.
-bool BindQueue::wait_for(const Item& item) noexcept {
+// kOk; kCancelled: the queue is being closed; kOsFailed: a fence cannot be waited for.
+Status BindQueue::wait_for(const Item& item) noexcept {
+    const auto is_closing = [&]() noexcept {
+        const std::lock_guard lock(mutex_);
+        return closing_;
+    };
     // Closing must be noticed while a fence that will never signal is waited for.
     constexpr std::chrono::milliseconds kLook{20};
     for (const TimelinePoint& point : item.waits) {
-        while (!point.timeline->wait(point.value, kLook)) {
-            const std::lock_guard lock(mutex_);
-            if (closing_) {
-                return false;
-            }
+        Status waited = Status::kTimedOut;
+        while (waited == Status::kTimedOut && !is_closing()) {
+            waited = point.timeline->wait_until_reached(point.value, kLook);
+        }
+        if (waited != Status::kOk) {
+            return waited == Status::kTimedOut ? Status::kCancelled : waited;
         }
     }
-    const std::lock_guard lock(mutex_);
-    return !closing_;
+    return is_closing() ? Status::kCancelled : Status::kOk;
 }
 
 void BindQueue::carry_out(Item& item) noexcept {
     QueuedBind done{BindReport{}, 0};
-    if (wait_for(item)) {
+    if (const Status waited = wait_for(item); waited == Status::kOk) {
         const auto begin = std::chrono::steady_clock::now();
-        done.result = vm_.commit(item.transaction);
+        done.result = vm_.commit(item.requests.view());
         const auto spent = std::chrono::steady_clock::now() - begin;
         done.nanoseconds =
             static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
     } else {
         BindError error;
-        error.status = Status::kCancelled;
+        error.status = waited;
+        error.group = BindError::kAll;
+        error.request = BindError::kAll;
         done.result = fail(error);
     }
     item.release_bos();
@@ -166,6 +202,9 @@ void BindQueue::carry_out(Item& item) noexcept {
     const Status status = done.result ? Status::kOk : done.result.error().status;
     for (const TimelinePoint& point : item.signals) {
         point.timeline->signal(point.value, status);
+    }
+    if (item.finished != nullptr) {
+        item.finished(item.context);
     }
 }
 

@@ -6,6 +6,18 @@
 
 namespace granule {
 
+Result<void, OsError> check_parts(std::span<const CacheSync> parts) noexcept {
+    for (const CacheSync& part : parts) {
+        if (part.bo == nullptr) {
+            return fail(OsError{Status::kBadArgument, "", 0});
+        }
+        if (part.offset.raw() > part.bo->size || part.bytes > part.bo->size - part.offset.raw()) {
+            return fail(OsError{Status::kOutOfRange, "", 0});
+        }
+    }
+    return {};
+}
+
 BoTable::BoTable(BoBackend& backend, NodeMemory memory) noexcept : backend_(backend), memory_(memory) {}
 
 BoTable::~BoTable() {
@@ -81,19 +93,19 @@ std::uint32_t BoTable::slot_for_one_more() noexcept {
     return slot;
 }
 
-Result<Bo*, Status> BoTable::prepare(std::uint64_t made_by) noexcept {
+Result<Bo*, OsError> BoTable::prepare(std::uint64_t made_by) noexcept {
     void* const block = memory_.allocate(memory_.context, sizeof(Bo), alignof(Bo));
     if (block == nullptr) {
-        return fail(Status::kOutOfHostMemory);
+        return fail(OsError{Status::kOutOfHostMemory, "", 0});
     }
-    Bo* const bo = ::new (block) Bo(memory_);
+    Bo* const bo = ::new (block) Bo(*this, memory_);
     bo->made_by = made_by;
     std::unique_lock lock(mutex_);
     const std::uint32_t number = slot_for_one_more();
     if (number == 0) {
         lock.unlock();
         free_bo(bo);
-        return fail(Status::kOutOfHostMemory);
+        return fail(OsError{Status::kOutOfHostMemory, "", 0});
     }
     Slot& slot = slot_at(number);
     bo->id = BoId{slot.next_id};
@@ -122,11 +134,43 @@ BoId BoTable::publish(Bo& bo) noexcept {
     return id;
 }
 
-Result<BoId, Status> BoTable::create(const BoRequest& request) noexcept {
-    if (request.bytes == 0 || request.bytes > kMaxVaEnd) {
-        return fail(Status::kBadArgument);
+Result<void, OsError> BoTable::give_memory(Bo& bo, const BoRequest& request) noexcept {
+    std::uint64_t reserved = align_up(request.bytes, kPageBytes);
+    if (!budget_.reserve(reserved)) {
+        return fail(OsError{Status::kOverBudget, "", 0});
     }
-    return adopt(request.made_by, [&](Bo& bo) noexcept { return backend_.create(bo, request); });
+    const Result<void, OsError> created = backend_.create(bo, request);
+    if (!created) {
+        budget_.give_back(reserved);
+        return created;
+    }
+    // A driver may round up further.
+    if (bo.size > reserved) {
+        if (!budget_.reserve(bo.size - reserved)) {
+            backend_.destroy(bo);
+            budget_.give_back(reserved);
+            return fail(OsError{Status::kOverBudget, "", 0});
+        }
+        reserved = bo.size;
+    }
+    bo.budgeted = reserved;
+    return {};
+}
+
+Result<BoId, OsError> BoTable::create(const BoRequest& request) noexcept {
+    if (request.bytes == 0 || request.bytes > kMaxVaEnd || (request.shareable && request.only_for_vm != 0)) {
+        return fail(OsError{Status::kBadArgument, "", 0});
+    }
+    const Result<Bo*, OsError> bo = prepare(request.made_by);
+    if (!bo) {
+        return fail(bo.error());
+    }
+    (*bo)->shareable = request.shareable;
+    if (const Result<void, OsError> given = give_memory(**bo, request); !given) {
+        abandon(*bo);
+        return fail(given.error());
+    }
+    return publish(**bo);
 }
 
 void BoTable::free_bo(Bo* bo) noexcept {
@@ -140,6 +184,12 @@ void BoTable::destroy(Bo* bo) noexcept {
         backend_.unmap_cpu(*bo, bo->cpu);
     }
     backend_.destroy(*bo);
+    // After its memory: what comes in its place is never there together with it.
+    if (bo->budgeted != 0) {
+        budget_.give_back(bo->budgeted);
+    } else {
+        budget_.remove_imported(bo->size);
+    }
     free_bo(bo);
 }
 
@@ -220,6 +270,11 @@ Status BoTable::set_label(Bo& bo, std::string_view label) noexcept {
     return Status::kOk;
 }
 
+bool BoTable::has_label(const Bo& bo, std::string_view label) const noexcept {
+    const std::lock_guard lock(bo.label_mutex);
+    return std::string_view{bo.label.begin(), bo.label.size()} == label.substr(0, utf8_prefix(label, kMaxLabelBytes));
+}
+
 ShortLabel BoTable::short_label(BoId id) const noexcept {
     const Bo* const bo = find(id);
     if (bo == nullptr) {
@@ -252,6 +307,17 @@ Result<std::byte*, Status> BoTable::map_cpu(Bo& bo) noexcept {
         bo.cpu = *cpu;
     }
     return cpu;
+}
+
+Status BoTable::map_cpu_at(Bo& bo, std::byte* where, CpuAccess access) noexcept {
+    if (where == nullptr || !is_aligned(reinterpret_cast<std::uintptr_t>(where), kPageBytes)) {
+        return Status::kBadArgument;
+    }
+    if (!bo.cpu_visible) {
+        return Status::kNotSupported;
+    }
+    const std::lock_guard lock(bo.cpu_mutex);
+    return backend_.map_cpu_at(bo, where, access);
 }
 
 Extent BoTable::extent_at(const Backing& shows, Va /*va*/) const noexcept {

@@ -21,7 +21,8 @@
 //
 // Thread-safety: all members, any thread. The table's lock is taken when BOs come and go; a BO has a lock for its label
 // and one for its CPU view: so VMs that bind share no lock of this table, whichever BOs they bind.
-// Failure: create says what ran out; nothing else fails for want of memory but `map_cpu` and what copies labels.
+// Failure: create says what ran out; nothing else fails for want of memory but `map_cpu`, `map_cpu_at` and what copies
+// labels.
 #pragma once
 
 #include <array>
@@ -35,13 +36,15 @@
 #include "allocator/leaf_layout.hpp"
 #include "allocator/mapping.hpp"
 #include "allocator/node_memory.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "src/array.hpp"
 #include "src/backend/bo_backend.hpp"
+#include "src/memory_budget.hpp"
 #include "src/status.hpp"
 
 namespace granule {
+
+class BoTable;
 
 struct Bo {
     // `bytes` of the BO from `offset` on stand at `pa`. `allocated` is what the device memory gave for it.
@@ -52,19 +55,27 @@ struct Bo {
         std::uint64_t allocated = 0;
     };
 
-    explicit Bo(NodeMemory memory) noexcept : runs(memory), label(memory) {}
+    Bo(BoTable& of, NodeMemory memory) noexcept : table(of), runs(memory), label(memory) {}
 
     // Holders + pages shown.
     [[nodiscard]] std::uint64_t references() const noexcept { return count->load(std::memory_order_relaxed); }
 
+    BoTable& table;  // that it is in
     BoId id = kNoBo;
     std::atomic<std::uint64_t>* count = nullptr;  // of references: in the slot
     std::uint64_t size = 0;
     std::uint64_t made_by = 0;                   // the creator's own mark, for reports
+    std::uint64_t only_for = 0;                  // serial of the C interface's VM that alone may show it; 0: any
+    std::atomic<void*> user{nullptr};            // whoever uses the library keeps here what they like
     std::atomic<std::uint64_t> mapped_pages{0};  // pages shown, over all VMs
-    Array<Run> runs;        // ascending, without gaps; empty where only a kernel knows (then `gem` is its name)
-    std::uint32_t gem = 0;  // GEM handle in the device file; 0: none
-    bool imported = false;  // its memory is of another device or driver (a dma-buf)
+    Array<Run> runs;             // ascending, without gaps; empty where only a kernel knows (then `gem` is its name)
+    std::uint32_t gem = 0;       // GEM handle in the device file; 0: none
+    bool imported = false;       // its memory is of another device or driver (a dma-buf)
+    bool shareable = false;      // may be exported: made so, or imported
+    int share_fd = -1;           // soft device: the file that its memory is, where it may be shared
+    std::uint64_t budgeted = 0;  // what its table's budget counts for it; 0: it came from elsewhere
+    mutable std::atomic<bool> exported{false};  // others may hold its memory: Device::export_bo was asked for it
+    std::atomic<bool> cached{false};            // nobody uses it: a BoCache keeps it
     bool cpu_visible = true;
     bool grows_on_fault = false;  // has pages only where the GPU touched it
     std::optional<Va> kernel_va;  // where the kernel shows it all its life (panfrost) ...
@@ -73,10 +84,11 @@ struct Bo {
     mutable std::mutex label_mutex;
     Array<char> label;  // guarded by label_mutex
     std::mutex cpu_mutex;
-    std::byte* cpu = nullptr;  // guarded by cpu_mutex: where mmapped
+    std::byte* cpu = nullptr;                  // guarded by cpu_mutex: where mmapped
+    std::optional<std::uint64_t> mmap_offset;  // guarded by cpu_mutex: in the device file, once it was asked for
 };
 
-class GRANULE_API BoTable final : public BackingLayout {
+class BoTable final : public BackingLayout {
 public:
     static constexpr std::uint64_t kMaxLabelBytes = 4096;  // as DRM_PANTHOR_BO_LABEL_MAXLEN
 
@@ -84,9 +96,9 @@ public:
     BoTable(BoBackend& backend, NodeMemory memory) noexcept;
     ~BoTable() override;
 
-    // `bytes` is rounded up to 4 KiB. The caller holds it.
-    [[nodiscard]] Result<BoId, Status> create(const BoRequest& request) noexcept;
-    [[nodiscard]] Result<BoId, Status> create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept {
+    // `bytes` is rounded up to 4 KiB. The caller holds it. kOverBudget: more than `budget` admits.
+    [[nodiscard]] Result<BoId, OsError> create(const BoRequest& request) noexcept;
+    [[nodiscard]] Result<BoId, OsError> create(std::uint64_t bytes, BoMemory kind, std::uint64_t made_by) noexcept {
         BoRequest request;
         request.bytes = bytes;
         request.memory = kind;
@@ -94,20 +106,26 @@ public:
         return create(request);
     }
 
-    // As `create`, for memory that does not come by request (a dma-buf): `give_memory(Bo&)` does what BoBackend::create
-    // would. It is the last thing that can fail, and it is called without the table's lock.
+    // As `create`, for memory that does not come by request but from elsewhere (a dma-buf), which the budget counts apart:
+    // `give_memory(Bo&)` does what BoBackend::create would. It is the last thing that can fail, and it is called without
+    // the table's lock.
     template <class GiveMemory>
-    [[nodiscard]] Result<BoId, Status> adopt(std::uint64_t made_by, GiveMemory&& give_memory) noexcept {
-        const Result<Bo*, Status> bo = prepare(made_by);
+    [[nodiscard]] Result<BoId, OsError> adopt(std::uint64_t made_by, GiveMemory&& give_memory) noexcept {
+        const Result<Bo*, OsError> bo = prepare(made_by);
         if (!bo) {
             return fail(bo.error());
         }
-        if (const Status status = give_memory(**bo); status != Status::kOk) {
+        if (const Result<void, OsError> given = give_memory(**bo); !given) {
             abandon(*bo);
-            return fail(status);
+            return fail(given.error());
         }
+        (*bo)->shareable = true;
+        budget_.add_imported((*bo)->size);
         return publish(**bo);
     }
+
+    // A small number that no other live BO has.
+    [[nodiscard]] static std::uint32_t slot_of(BoId id) noexcept { return static_cast<std::uint32_t>(id) % kSlots; }
 
     // nullptr: no such BO. For callers that hold a reference, or keep others from giving back the last one.
     [[nodiscard]] Bo* find(BoId id) const noexcept;
@@ -122,6 +140,7 @@ public:
 
     // Cut to kMaxLabelBytes, at a UTF-8 boundary. kOutOfHostMemory: it has the label that it had.
     [[nodiscard]] Status set_label(Bo& bo, std::string_view label) noexcept;
+    [[nodiscard]] bool has_label(const Bo& bo, std::string_view label) const noexcept;
     // Of a BO that somebody holds or shows; empty for kNoBo.
     [[nodiscard]] ShortLabel short_label(BoId id) const noexcept;
     // Appends the label to `out`; false: no memory, and nothing was appended.
@@ -129,6 +148,17 @@ public:
 
     // The whole BO at one place in the CPU's address space, for as long as it lives.
     [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo& bo) noexcept;
+    // The whole BO at `where`, page-aligned, in place of whatever is mapped there: for who reserved the range first. The
+    // view is the caller's, who unmaps it, or maps over it, before the BO ends. kBadArgument: not aligned. kNotSupported:
+    // a BO without a CPU view. Where it fails, each page of the range is as it was, or reserved and inaccessible.
+    [[nodiscard]] Status map_cpu_at(Bo& bo, std::byte* where, CpuAccess access = CpuAccess::kReadWrite) noexcept;
+
+    // How much may be taken, and is.
+    [[nodiscard]] MemoryBudget& budget() noexcept { return budget_; }
+    [[nodiscard]] const MemoryBudget& budget() const noexcept { return budget_; }
+    // Whoever keeps the table may leave a mark here, to be found from any of its BOs. Set before there is one.
+    void set_owner(void* owner) noexcept { owner_ = owner; }
+    [[nodiscard]] void* owner() const noexcept { return owner_; }
 
     // Of a BO that somebody holds or shows; `known` only where it has runs. Sparse mappings are their address space's to
     // lay out.
@@ -171,7 +201,9 @@ private:
         return chunks_[slot / kChunkSlots].load(std::memory_order_acquire)[slot % kChunkSlots];
     }
     // A BO with its id, which nobody finds yet.
-    [[nodiscard]] Result<Bo*, Status> prepare(std::uint64_t made_by) noexcept;
+    [[nodiscard]] Result<Bo*, OsError> prepare(std::uint64_t made_by) noexcept;
+    // Its memory, of at least request.bytes, counted.
+    [[nodiscard]] Result<void, OsError> give_memory(Bo& bo, const BoRequest& request) noexcept;
     // Its end, where it got no memory: its id was nobody's.
     void abandon(Bo* bo) noexcept;
     [[nodiscard]] BoId publish(Bo& bo) noexcept;
@@ -186,6 +218,8 @@ private:
 
     BoBackend& backend_;
     NodeMemory memory_;
+    MemoryBudget budget_;
+    void* owner_ = nullptr;
     mutable std::mutex mutex_;
     std::array<std::atomic<Slot*>, kSlots / kChunkSlots> chunks_{};
     std::uint32_t used_slots_ = 1;  // guarded by mutex_

@@ -1,114 +1,117 @@
 #include "src/device.hpp"
 
+#include <cassert>
+
 namespace granule {
 namespace {
 
-constexpr Va kPanfrostStart{std::uint64_t{32} << 20};  // Linux panfrost_drv.c, panfrost_open: 32M to 4G
-constexpr Va kPanfrostEnd{std::uint64_t{1} << 32};
+BindError bind_error(Status status) noexcept {
+    BindError error;
+    error.status = status;
+    return error;
+}
+
+Status status_of(const VaError& error) noexcept {
+    switch (error.code) {
+        case VaError::Code::kOutOfMemory:
+            return Status::kOutOfHostMemory;
+        case VaError::Code::kOccupied:
+            return Status::kVaOccupied;
+        default:
+            return Status::kOutOfRange;  // the VM was made for less than the kernel uses
+    }
+}
 
 }  // namespace
 
-mali::MmuProtocol default_protocol(const mali::GpuModel& gpu, KernelBehaviour kernel) noexcept {
-    if (!gpu.has_csf()) {
-        return mali::MmuProtocol::kJobManager;
+const char* to_string(DeviceProperties::Kind kind) noexcept {
+    switch (kind) {
+        case DeviceProperties::Kind::kSoft:
+            return "soft";
+        case DeviceProperties::Kind::kPanthor:
+            return "panthor";
+        case DeviceProperties::Kind::kPanfrost:
+            return "panfrost";
     }
-    switch (kernel) {
-        case KernelBehaviour::kSplits:
-        case KernelBehaviour::kOopses:
-            return mali::MmuProtocol::kJobManager;
-        case KernelBehaviour::kRefuses:
-            return mali::MmuProtocol::kCsfFlush;
-        case KernelBehaviour::kRealigns:
-            return mali::MmuProtocol::kCsfAtomic;
-    }
-    return mali::MmuProtocol::kJobManager;
+    return "?";
 }
 
-Result<Owned<SoftDevice>, DeviceError> SoftDevice::create(const SoftDeviceConfig& config) noexcept {
-    if (config.gpu == nullptr) {
-        return fail(DeviceError{Status::kBadArgument, "", 0});
+Result<int, OsError> Device::export_bo(const Bo& bo) noexcept {
+    if (!bo.shareable) {
+        return fail(OsError{Status::kBadArgument, "", 0});
     }
-    const mali::MmuProtocol protocol = config.protocol.value_or(default_protocol(*config.gpu, config.kernel));
-    const std::uint64_t reach = std::uint64_t{1} << config.gpu->pa_bits;
-    if ((protocol != mali::MmuProtocol::kJobManager && !config.gpu->has_csf()) ||
-        config.memory_bytes > reach - DeviceMemory::kStart.raw()) {
-        return fail(DeviceError{Status::kBadArgument, "", 0});
-    }
-    Result<Owned<DeviceMemory>, OsError> memory =
-        DeviceMemory::create(config.memory_bytes, config.nodes, config.injection);
-    if (!memory) {
-        return fail(memory.error());
-    }
-    Result<Owned<SoftTables>, OsError> tables = SoftTables::create(**memory, config.nodes);
-    if (!tables) {
-        return fail(tables.error());
-    }
-    SoftGpuConfig gpu_config;
-    gpu_config.protocol = protocol;
-    gpu_config.address_spaces = config.gpu->address_spaces;
-    gpu_config.first_address_space = config.gpu->has_csf() ? 1 : 0;
-    gpu_config.has_transcfg = config.gpu->has_transcfg() ? mali::HasTranscfg::kYes : mali::HasTranscfg::kNo;
-    gpu_config.va_bits = config.gpu->va_bits;
-    gpu_config.pa_bits = config.gpu->pa_bits;
-    gpu_config.csf = config.gpu->has_csf();
-    Result<Owned<SoftGpu>, Status> gpu = SoftGpu::create(gpu_config, **memory, config.nodes);
-    if (!gpu) {
-        return fail(DeviceError{gpu.error(), "", 0});
-    }
-    Owned<SoftDevice> device =
-        make_owned<SoftDevice>(config.nodes, config, std::move(*memory), std::move(*tables), std::move(*gpu));
-    if (!device) {
-        return fail(DeviceError{Status::kOutOfHostMemory, "", 0});
-    }
-    return device;
+    // Before there is a file: from then on nobody may take it for unshared.
+    bo.exported.store(true, std::memory_order_relaxed);
+    return export_shareable(bo);
 }
 
-SoftDevice::SoftDevice(const SoftDeviceConfig& config, Owned<DeviceMemory> memory, Owned<SoftTables> tables,
-                       Owned<SoftGpu> gpu) noexcept
-    : config_(config),
-      memory_(std::move(memory)),
-      tables_(std::move(tables)),
-      gpu_(std::move(gpu)),
-      bo_backend_(*memory_),
-      bos_(bo_backend_, config.nodes),
-      timelines_(config.nodes) {}
-
-VaRange SoftDevice::vm_space() const noexcept {
-    if (config_.gpu->driver == mali::KernelDriver::kPanfrost) {
-        return {kPanfrostStart, kPanfrostEnd};
-    }
-    // The upper half is the kernel's.
-    return {Va{0}, Va{std::uint64_t{1} << (config_.gpu->va_bits - 1)}};
+Result<void, OsError> Device::wait_bo(const Bo& /*bo*/, std::int64_t /*until_ns*/) noexcept {
+    return fail(OsError{Status::kNotSupported, "", 0});
 }
 
-Result<Owned<Vm>, Status> SoftDevice::create_vm(VmConfig config) noexcept {
-    if (config.space.empty()) {
-        config.space = vm_space();
-    }
-    if (config.space.end < config.space.start) {
-        return fail(Status::kBadArgument);
-    }
-    if (!VaRange{Va{0}, Va{std::uint64_t{1} << config_.gpu->va_bits}}.contains(config.space)) {
-        return fail(Status::kOutOfRange);
-    }
-    SoftAddressSpaceConfig space_config;
-    space_config.table.format = config_.gpu->format;
-    space_config.table.va_bits = config_.gpu->va_bits;
-    space_config.table.pa_bits = config_.gpu->pa_bits;
-    space_config.table.leaf_sizes = config_.leaf_sizes;
-    space_config.table.coherent_walk = config_.coherent;
-    space_config.kernel = config_.kernel;
-    space_config.protocol = config_.protocol.value_or(default_protocol(*config_.gpu, config_.kernel));
-    Result<Owned<SoftAddressSpace>, Status> space =
-        SoftAddressSpace::create(space_config, *tables_, *gpu_, bos_, config_.nodes, config_.injection);
-    if (!space) {
-        return fail(space.error());
-    }
-    return Vm::create(config, bos_, timelines_, std::move(*space), config_.nodes);
+Result<bool, OsError> Device::set_evictable(const Bo& /*bo*/, bool /*evictable*/) noexcept {
+    return fail(OsError{Status::kNotSupported, "", 0});
 }
 
-SoftAddressSpace& SoftDevice::address_space(Vm& vm) noexcept {
-    return static_cast<SoftAddressSpace&>(vm.backend());
+Result<BindReport, BindError> Device::show_bo(Vm& vm, BoId bo_id) noexcept {
+    const Bo* const bo = bos().find(bo_id);
+    if (bo == nullptr) {
+        return fail(bind_error(Status::kUnknownBo));
+    }
+    if (!bo->kernel_va) {
+        return fail(bind_error(Status::kNotSupported));
+    }
+    BindRequest request;
+    request.kind = BindRequest::Kind::kMap;
+    request.va = {*bo->kernel_va, *bo->kernel_va + bo->size};
+    request.shows.bo = bo_id;
+    request.shows.flags = bo->kernel_flags;
+    if (const Result<VaRange, VaError> reserved = vm.reserve_va_at(request.va); !reserved) {
+        BindError error = bind_error(status_of(reserved.error()));
+        error.plan.request = request.va;
+        return fail(error);
+    }
+    Result<BindReport, BindError> shown = vm.bind(request);
+    if (!shown) {
+        const Result<void, VaError> released = vm.release_va(request.va);
+        assert(released);
+        static_cast<void>(released);
+    }
+    return shown;
+}
+
+void Device::free_mapped_bo(Vm& vm, BoId bo_id) noexcept {
+    Bo* const bo = bos().find(bo_id);
+    assert(bo != nullptr && bo->kernel_va);
+    const VaRange range{*bo->kernel_va, *bo->kernel_va + bo->size};
+    const Result<BindReport, BindError> unmapped = vm.unmap(range, UnmapPolicy::kReject);
+    assert(unmapped);
+    static_cast<void>(unmapped);
+    // Before the handle is closed: from then on the kernel may give the VA to another BO, which is to find it free here.
+    const Result<void, VaError> released = vm.release_va(range);
+    assert(released);
+    static_cast<void>(released);
+    bos().release(*bo, 1);
+}
+
+Result<BoId, BindError> Device::create_mapped_bo(Vm& vm, const BoRequest& request) noexcept {
+    const Result<BoId, OsError> bo = create_bo(request);
+    if (!bo) {
+        BindError error = bind_error(bo.error().status);
+        error.error = bo.error().error;
+        return fail(error);
+    }
+    if (const Result<BindReport, BindError> shown = show_bo(vm, *bo); !shown) {
+        bos().release(*bos().find(*bo), 1);
+        return fail(shown.error());
+    }
+    return *bo;
+}
+
+MemoryUsage Device::memory_usage() const noexcept {
+    MemoryUsage usage = bos().budget().usage();
+    usage.heap_bytes = properties_.heap_bytes;
+    return usage;
 }
 
 }  // namespace granule

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cerrno>
 
+#include "src/backend/cpu_view.hpp"
+
 namespace granule {
 namespace {
 
@@ -89,6 +91,32 @@ void DeviceMemory::free(Pa pa, std::uint64_t bytes) noexcept {
     static_cast<void>(punched);
     const std::lock_guard lock(mutex_);
     heap_.release({heap_address(pa), heap_address(pa + bytes)});
+}
+
+int DeviceMemory::show_file(Pa pa, std::uint64_t bytes, int file, std::uint64_t offset) noexcept {
+    if (injection_ != nullptr) {
+        if (const int error = injection_->at(Injection::Site::kSharedFile); error != 0) {
+            return error;
+        }
+    }
+    return show(pa, bytes, file, offset);
+}
+
+int DeviceMemory::show_memory(Pa pa, std::uint64_t bytes) noexcept {
+    if (injection_ != nullptr) {
+        if (const int error = injection_->at(Injection::Site::kWindow); error != 0) {
+            return error;
+        }
+    }
+    return show(pa, bytes, fd_, pa - kStart);
+}
+
+int DeviceMemory::show(Pa pa, std::uint64_t bytes, int file, std::uint64_t offset) noexcept {
+    const int error = view_file_at(host(pa), bytes, PROT_READ | PROT_WRITE, file, offset);
+    if (error != 0) {
+        close_hole(host(pa), bytes);  // the window is ours to the end
+    }
+    return error;
 }
 
 std::uint64_t DeviceMemory::used() const noexcept {

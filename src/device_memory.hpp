@@ -4,6 +4,8 @@
 //          |-- tables --|-- 2 MiB of a BO --|--- free ---|
 //     host mapped once, whole; a page of RAM stands behind what was touched
 //
+// A run may show a file of somebody's in place of this memory, for the CPU and the GPU alike, until it shows memory again.
+//
 // Allocation is by the VA heap, of which nothing depends on the addresses being virtual. Freed memory is punched out of
 // the memfd, so that it reads as zeros when it is handed out again, as a kernel's BOs do.
 //
@@ -18,7 +20,6 @@
 
 #include "allocator/va_heap.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "mali/soft_mmu.hpp"
 #include "src/backend/injection.hpp"
@@ -27,7 +28,7 @@
 
 namespace granule {
 
-class GRANULE_API DeviceMemory final : public mali::PhysicalMemory {
+class DeviceMemory final : public mali::PhysicalMemory {
 public:
     static constexpr Pa kStart{0x8000'0000};
 
@@ -41,6 +42,11 @@ public:
     [[nodiscard]] std::optional<Pa> allocate(std::uint64_t bytes, std::uint64_t alignment) noexcept;
     void free(Pa pa, std::uint64_t bytes) noexcept;
 
+    // The run, which is allocated, shows `file` from `offset` on; `show_memory`: it shows its own memory. 0 or an errno:
+    // what it shows then is only known once a `show_memory` succeeded.
+    [[nodiscard]] int show_file(Pa pa, std::uint64_t bytes, int file, std::uint64_t offset) noexcept;
+    [[nodiscard]] int show_memory(Pa pa, std::uint64_t bytes) noexcept;
+
     [[nodiscard]] bool contains(Pa pa, std::uint64_t bytes) const noexcept {
         return pa >= kStart && pa - kStart < bytes_ && bytes <= bytes_ - (pa - kStart);
     }
@@ -53,6 +59,8 @@ public:
     [[nodiscard]] bool load(Pa pa, std::uint64_t& value) const noexcept override;
 
 private:
+    [[nodiscard]] int show(Pa pa, std::uint64_t bytes, int file, std::uint64_t offset) noexcept;
+
     const int fd_;
     std::byte* const host_;
     const std::uint64_t bytes_;

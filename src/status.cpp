@@ -40,8 +40,42 @@ const char* to_string(Status status) noexcept {
             return "not supported by this device or kernel";
         case Status::kTimedOut:
             return "timed out";
+        case Status::kOverBudget:
+            return "over the memory limit";
     }
     return "?";
+}
+
+Status status_of(VaError::Code code) noexcept {
+    switch (code) {
+        case VaError::Code::kBadRequest:
+        case VaError::Code::kNotAllocated:
+            return Status::kBadArgument;
+        case VaError::Code::kOutOfVa:
+            return Status::kOutOfVa;
+        case VaError::Code::kOutOfMemory:
+            return Status::kOutOfHostMemory;
+        case VaError::Code::kOccupied:
+            return Status::kVaOccupied;
+    }
+    return Status::kBadArgument;
+}
+
+bool is_shortage(Status status) noexcept {
+    return status == Status::kOutOfDeviceMemory || status == Status::kOverBudget || status == Status::kOutOfVa ||
+           status == Status::kOutOfTableMemory;
+}
+
+OsError os_error(Status status) noexcept {
+    return {status, "", 0};
+}
+
+OsError os_error(const VaError& error) noexcept {
+    return os_error(status_of(error.code));
+}
+
+OsError os_error(const BindError& error) noexcept {
+    return {error.status, "", error.error};
 }
 
 std::size_t utf8_prefix(std::string_view text, std::size_t most) noexcept {

@@ -8,11 +8,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 
 #include "allocator/plan.hpp"
 #include "allocator/va_heap.hpp"
-#include "mali/export.hpp"
 
 namespace granule {
 
@@ -35,9 +35,15 @@ enum class Status : std::uint8_t {
     kOsFailed = 14,          // a call of the operating system failed; `error` is its errno
     kNotSupported = 15,      // this device or this kernel cannot do it
     kTimedOut = 16,          // what had to happen first did not happen in time
+    kOverBudget = 17,        // more memory for BOs than the limit that was set
 };
 
-[[nodiscard]] GRANULE_API const char* to_string(Status status) noexcept;
+[[nodiscard]] const char* to_string(Status status) noexcept;
+
+[[nodiscard]] Status status_of(VaError::Code code) noexcept;
+
+// Whether memory or VA that is given back may cure it.
+[[nodiscard]] bool is_shortage(Status status) noexcept;
 
 // Why there is no device, no thread, no dma-buf.
 struct OsError {
@@ -50,7 +56,7 @@ struct OsError {
 [[nodiscard]] std::size_t utf8_prefix(std::string_view text, std::size_t most) noexcept;
 
 // A label as it fits into fixed places: the first bytes of it, cut at a UTF-8 boundary.
-class GRANULE_API ShortLabel {
+class ShortLabel {
 public:
     static constexpr std::size_t kBytes = 48;
 
@@ -64,13 +70,23 @@ private:
 };
 
 struct BindError {
+    // No single one is to blame: there was no memory for all of them together, the kernel queued none of them, the VM was
+    // lost before.
+    static constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
+
     Status status = Status::kBadArgument;
-    std::size_t request = 0;  // which of Transaction::requests(), where neighbours are one
+    std::size_t group = 0;    // of those that were submitted together; 0 where there is but one
+    std::size_t request = 0;  // which of the group's, where neighbours are one (Transaction::first_added)
     PlanError plan{};         // kGranuleCut, kOutOfRange, kBadArgument: the range, the granule, the mapping
     ShortLabel label{};       // kGranuleCut: of the BO behind the granule
     int error = 0;            // kBackendFailed: errno
     std::size_t op = 0;       // kBackendFailed: which operation of the plan
     bool undone = true;       // false: what had been done could not be undone, and the VM is unusable
 };
+
+// The same, where no call of the OS is to blame, or none that is known by name.
+[[nodiscard]] OsError os_error(Status status) noexcept;
+[[nodiscard]] OsError os_error(const VaError& error) noexcept;
+[[nodiscard]] OsError os_error(const BindError& error) noexcept;
 
 }  // namespace granule

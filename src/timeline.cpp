@@ -1,10 +1,17 @@
 #include "src/timeline.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace granule {
 
 Timeline::~Timeline() {
+    {
+        // Nobody can signal it any more: for those who still wait for it by its number, it is signalled.
+        const std::lock_guard lock(mutex_);
+        value_ = std::numeric_limits<std::uint64_t>::max();
+        signalled_.notify_all();
+    }
     table_.remove(*this);
 }
 
@@ -32,7 +39,19 @@ void Timeline::signal(std::uint64_t value, Status status) noexcept {
     signalled_.notify_all();
 }
 
-bool Timeline::wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept {
+Status Timeline::try_signal(std::uint64_t value) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (const Status taken = source_ ? source_->signal(value) : Status::kOk; taken != Status::kOk) {
+        return taken;
+    }
+    if (!source_) {
+        value_ = std::max(value_, value);
+    }
+    signalled_.notify_all();
+    return Status::kOk;
+}
+
+Status Timeline::wait_until_reached(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept {
     // Neither `now + timeout` nor what is left of it must leave the clock's range.
     const auto now = std::chrono::steady_clock::now();
     const auto until = timeout < std::chrono::steady_clock::time_point::max() - now
@@ -42,10 +61,11 @@ bool Timeline::wait(std::uint64_t value, std::chrono::nanoseconds timeout) const
         return wait_for_source(value, until);
     }
     std::unique_lock lock(mutex_);
-    return signalled_.wait_until(lock, until, [&] { return value_ >= value; });
+    const bool reached = signalled_.wait_until(lock, until, [&] { return value_ >= value; });
+    return reached ? Status::kOk : Status::kTimedOut;
 }
 
-bool Timeline::wait_for_source(std::uint64_t value, std::chrono::steady_clock::time_point until) const noexcept {
+Status Timeline::wait_for_source(std::uint64_t value, std::chrono::steady_clock::time_point until) const noexcept {
     // Without the lock, or nobody could signal. Not all of the time at once: a signal that the source would not take
     // wakes nobody there, and is seen here.
     constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
@@ -55,10 +75,10 @@ bool Timeline::wait_for_source(std::uint64_t value, std::chrono::steady_clock::t
         // The lock also lets the one who signalled finish with this timeline.
         const std::lock_guard lock(mutex_);
         if (waited == Status::kOk || value_ >= value) {
-            return true;
+            return Status::kOk;
         }
         if (waited != Status::kTimedOut || left <= kLook) {
-            return false;
+            return waited;
         }
     }
 }
@@ -80,12 +100,32 @@ Result<Owned<Timeline>, Status> TimelineTable::create(Owned<TimelineSource> sour
     return timeline;
 }
 
-std::uint64_t TimelineTable::value(TimelineId id) const noexcept {
-    const std::lock_guard lock(mutex_);
+Timeline* TimelineTable::find(TimelineId id) const noexcept {
     const auto found =
         std::lower_bound(timelines_.begin(), timelines_.end(), id,
                          [](const Timeline* timeline, TimelineId wanted) { return timeline->id() < wanted; });
-    return found != timelines_.end() && (*found)->id() == id ? (*found)->value() : UINT64_MAX;
+    return found != timelines_.end() && (*found)->id() == id ? *found : nullptr;
+}
+
+std::uint64_t TimelineTable::value(TimelineId id) const noexcept {
+    const std::lock_guard lock(mutex_);
+    const Timeline* const timeline = find(id);
+    return timeline != nullptr ? timeline->value() : std::numeric_limits<std::uint64_t>::max();
+}
+
+bool TimelineTable::wait(const FencePoint& point, std::chrono::nanoseconds timeout) const noexcept {
+    std::unique_lock lock(mutex_);
+    Timeline* const timeline = find(point.timeline);
+    if (timeline == nullptr) {
+        return true;
+    }
+    ++timeline->waiters_;
+    lock.unlock();
+    const bool signalled = timeline->wait(point.value, timeout);
+    lock.lock();
+    --timeline->waiters_;
+    left_.notify_all();
+    return signalled;
 }
 
 bool TimelineTable::was_made(TimelineId id) const noexcept {
@@ -94,7 +134,7 @@ bool TimelineTable::was_made(TimelineId id) const noexcept {
 }
 
 void TimelineTable::remove(const Timeline& timeline) noexcept {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     std::size_t kept = 0;
     for (Timeline* const other : timelines_) {
         if (other != &timeline) {
@@ -102,6 +142,7 @@ void TimelineTable::remove(const Timeline& timeline) noexcept {
         }
     }
     timelines_.truncate(kept);
+    left_.wait(lock, [&] { return timeline.waiters_ == 0; });
 }
 
 }  // namespace granule

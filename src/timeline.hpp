@@ -19,7 +19,6 @@
 #include <utility>
 
 #include "allocator/fence_point.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "src/array.hpp"
 #include "src/owned.hpp"
@@ -44,7 +43,7 @@ public:
     [[nodiscard]] virtual Status wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept = 0;
 };
 
-class GRANULE_API Timeline {
+class Timeline {
 public:
     Timeline(TimelineTable& table, TimelineId id, Owned<TimelineSource> source) noexcept
         : table_(table), id_(id), source_(std::move(source)) {}
@@ -61,12 +60,20 @@ public:
 
     // The value becomes at least `value`.
     void signal(std::uint64_t value, Status status = Status::kOk) noexcept;
-    // False: not within the time, or the source cannot be waited for. Any time, nanoseconds::max() included. Who returns
-    // from it may destroy the timeline.
-    [[nodiscard]] bool wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept;
+    // The same, but where the source does not take it nothing changed: kOsFailed.
+    [[nodiscard]] Status try_signal(std::uint64_t value) noexcept;
+    // kOk; kTimedOut; kOsFailed: the source cannot be waited for. Any time, nanoseconds::max() included. Who returns from
+    // it with kOk may destroy the timeline.
+    [[nodiscard]] Status wait_until_reached(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept;
+    // False: not within the time, or the source cannot be waited for.
+    [[nodiscard]] bool wait(std::uint64_t value, std::chrono::nanoseconds timeout) const noexcept {
+        return wait_until_reached(value, timeout) == Status::kOk;
+    }
 
 private:
-    [[nodiscard]] bool wait_for_source(std::uint64_t value, std::chrono::steady_clock::time_point until) const noexcept;
+    friend class TimelineTable;
+    [[nodiscard]] Status wait_for_source(std::uint64_t value,
+                                         std::chrono::steady_clock::time_point until) const noexcept;
 
     TimelineTable& table_;
     const TimelineId id_;
@@ -75,9 +82,10 @@ private:
     mutable std::condition_variable signalled_;
     std::uint64_t value_ = 0;      // guarded by mutex_; with a source: what that would not take
     Status status_ = Status::kOk;  // guarded by mutex_
+    std::uint32_t waiters_ = 0;    // guarded by the table's mutex: by its number
 };
 
-class GRANULE_API TimelineTable {
+class TimelineTable {
 public:
     explicit TimelineTable(NodeMemory memory) noexcept : memory_(memory), timelines_(memory) {}
 
@@ -85,6 +93,9 @@ public:
     // what a signal carries stays here.
     [[nodiscard]] Result<Owned<Timeline>, Status> create(Owned<TimelineSource> source = {}) noexcept;
     [[nodiscard]] std::uint64_t value(TimelineId id) const noexcept;
+    // Until the point is signalled. False: not within the time, or it cannot be waited for. The timeline may end meanwhile,
+    // which waits for those who wait here to have noticed.
+    [[nodiscard]] bool wait(const FencePoint& point, std::chrono::nanoseconds timeout) const noexcept;
     // Whether there is, or was, such a timeline.
     [[nodiscard]] bool was_made(TimelineId id) const noexcept;
     // What a wait that cannot be held to an object does: false: not within the time.
@@ -95,11 +106,13 @@ public:
 private:
     friend class Timeline;
     void remove(const Timeline& timeline) noexcept;
+    [[nodiscard]] Timeline* find(TimelineId id) const noexcept;  // under the lock
 
     NodeMemory memory_;
     mutable std::mutex mutex_;
-    Array<Timeline*> timelines_;  // guarded by mutex_; ascending by id
-    std::uint32_t next_id_ = 1;   // guarded by mutex_
+    mutable std::condition_variable left_;  // a waiter
+    Array<Timeline*> timelines_;            // guarded by mutex_; ascending by id
+    std::uint32_t next_id_ = 1;             // guarded by mutex_
 };
 
 }  // namespace granule

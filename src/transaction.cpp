@@ -21,10 +21,16 @@ bool goes_on(const BindRequest& last, const BindRequest& next) noexcept {
 }  // namespace
 
 Status Transaction::add(const BindRequest& request) noexcept {
-    if (!requests_.empty() && goes_on(requests_.back(), request)) {
+    if (requests_.size() > separated_at_ && goes_on(requests_.back(), request)) {
         requests_.back().va.end = request.va.end;
-    } else if (!requests_.push(request)) {
-        return Status::kOutOfHostMemory;
+    } else {
+        if (!firsts_.push(added_)) {
+            return Status::kOutOfHostMemory;
+        }
+        if (!requests_.push(request)) {
+            firsts_.truncate(requests_.size());
+            return Status::kOutOfHostMemory;
+        }
     }
     ++added_;
     return Status::kOk;

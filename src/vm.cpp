@@ -6,19 +6,6 @@ namespace {
 constexpr Va kLowStart{std::uint64_t{32} << 20};
 constexpr Va kLowEnd{std::uint64_t{1} << 32};
 
-Status status_of(const VaError& error) noexcept {
-    switch (error.code) {
-        case VaError::Code::kOutOfVa:
-            return Status::kOutOfVa;
-        case VaError::Code::kOutOfMemory:
-            return Status::kOutOfHostMemory;
-        case VaError::Code::kOccupied:
-            return Status::kVaOccupied;
-        default:
-            return Status::kBadArgument;
-    }
-}
-
 }  // namespace
 
 std::array<VaRange, kVaZones> default_zones(const VaRange& space) noexcept {
@@ -47,7 +34,7 @@ Result<Owned<Vm>, Status> Vm::create(const VmConfig& config, BoTable& bos, const
     }
     Result<VaHeap, VaError> heap = VaHeap::create({complete.zones, nodes});
     if (!heap) {
-        return fail(status_of(heap.error()));
+        return fail(status_of(heap.error().code));
     }
     Owned<Vm> vm = make_owned<Vm>(nodes, complete, bos, timelines, std::move(backend), std::move(*heap), nodes);
     if (!vm || !vm->journal_.valid()) {
@@ -74,6 +61,9 @@ Vm::~Vm() {
     // are the references on BOs.
     { const Owned<AddressSpaceBackend> gone = std::move(backend_); }
     mappings_.for_each_overlap(config_.space, [&](const Mapping& mapping) {
+        if (config_.observer != nullptr) {
+            config_.observer->on_unbind(mapping, Removal::By::kUnmap);
+        }
         if (!mapping.shows.sparse()) {
             Bo* const bo = bos_.find(mapping.shows.bo);
             const std::uint64_t pages = mapping.va.size() / kPageBytes;
@@ -89,10 +79,10 @@ Result<VaRange, VaError> Vm::reserve_va(const VaRequest& request) noexcept {
     return heap_.allocate(request);
 }
 
-Result<VaRange, VaError> Vm::reserve_va_at(const VaRange& range) noexcept {
+Result<VaRange, VaError> Vm::reserve_va_at(const VaRange& range, std::uint64_t guard) noexcept {
     const std::lock_guard lock(mutex_);
     collect();
-    return heap_.allocate_at(range);
+    return heap_.allocate_at(range, guard);
 }
 
 Result<void, VaError> Vm::release_va(const VaRange& range, std::span<const FencePoint> fences) noexcept {
@@ -107,6 +97,11 @@ Result<void, VaError> Vm::release_va(const VaRange& range, std::span<const Fence
     return reuse_.retire(range, fences);
 }
 
+std::optional<VaAllocation> Vm::reservation_at(Va va) const noexcept {
+    const std::lock_guard lock(mutex_);
+    return heap_.allocation_at(va);
+}
+
 void Vm::collect() noexcept {
     reuse_.collect([&](TimelineId timeline) { return timelines_.value(timeline); });
 }
@@ -117,9 +112,10 @@ AddressReport Vm::address(Va va) const noexcept {
     report.va = va;
     report.mapping = mappings_.find(va);
     if (report.mapping) {
-        report.granule = ledger_.granule_at(va);
+        report.granule = granule::granule_at(view(), va);
         if (!report.mapping->shows.sparse()) {
             report.label = bos_.short_label(report.mapping->shows.bo);
+            report.cached = bos_.find(report.mapping->shows.bo)->cached.load(std::memory_order_relaxed);
         }
     } else {
         report.below = mappings_.last_before(va);
@@ -145,12 +141,21 @@ VmStatistics Vm::statistics() const noexcept {
     statistics.blocks_1g = ledger_.blocks_1g();
     statistics.node_bytes = mappings_.bytes_in_nodes() + ledger_.bytes() + heap_.node_bytes();
     statistics.set_aside_bytes = mappings_.bytes_set_aside();
+    statistics.table_bytes = backend_->table_bytes();
+    for (std::size_t zone = 0; zone < kVaZones; ++zone) {
+        statistics.zones[zone] = heap_.stats(static_cast<VaZone>(zone));
+    }
     return statistics;
 }
 
 bool Vm::usable() const noexcept {
     const std::lock_guard lock(mutex_);
-    return usable_;
+    return !lost_;
+}
+
+std::optional<VmLoss> Vm::lost_because() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return lost_;
 }
 
 }  // namespace granule

@@ -24,13 +24,20 @@ AddressSpaceView Vm::view(const MappingMap& mappings, const GranuleLedger& ledge
             &backend_->layout()};
 }
 
+std::optional<BindError> Vm::refusal() const noexcept {
+    if (!lost_) {
+        return std::nullopt;
+    }
+    BindError error;
+    error.status = Status::kVmUnusable;
+    error.group = BindError::kAll;
+    error.request = BindError::kAll;
+    return error;
+}
+
 std::optional<BindError> Vm::check(const BindRequest& request, BoPin& pin) const noexcept {
     BindError error;
     error.plan.request = request.va;
-    if (!usable_) {
-        error.status = Status::kVmUnusable;
-        return error;
-    }
     if (request.kind == BindRequest::Kind::kUnmap || request.shows.sparse()) {
         return std::nullopt;
     }
@@ -44,6 +51,7 @@ std::optional<BindError> Vm::check(const BindRequest& request, BoPin& pin) const
     if (is_range &&
         (request.shows.offset.raw() > bo->size || request.va.size() > bo->size - request.shows.offset.raw())) {
         error.status = Status::kOutOfRange;
+        error.plan.code = PlanError::Code::kOutsideBo;
         error.plan.mapping.shows = request.shows;
         return error;
     }
@@ -54,11 +62,13 @@ BindError Vm::describe(const PlanError& plan_error) const noexcept {
     BindError error;
     error.plan = plan_error;
     switch (plan_error.code) {
+        case PlanError::Code::kNone:
         case PlanError::Code::kMisaligned:
         case PlanError::Code::kEmptyRange:
             error.status = Status::kBadArgument;
             break;
         case PlanError::Code::kOutOfRange:
+        case PlanError::Code::kOutsideBo:
             error.status = Status::kOutOfRange;
             break;
         case PlanError::Code::kGranuleCut:
@@ -71,6 +81,9 @@ BindError Vm::describe(const PlanError& plan_error) const noexcept {
 
 Result<Plan, BindError> Vm::explain(const BindRequest& request) const noexcept {
     const std::lock_guard lock(mutex_);
+    if (const std::optional<BindError> error = refusal()) {
+        return fail(*error);
+    }
     BoPin pin(bos_);
     if (const std::optional<BindError> error = check(request, pin)) {
         return fail(*error);
@@ -83,28 +96,30 @@ Result<Plan, BindError> Vm::explain(const BindRequest& request) const noexcept {
 }
 
 Result<BindReport, BindError> Vm::bind(const BindRequest& request) noexcept {
-    const std::lock_guard lock(mutex_);
-    return commit_one(request, nullptr);
+    return commit(std::span{&request, 1});
 }
 
 Result<BindReport, BindError> Vm::commit(const Transaction& transaction) noexcept {
+    return commit(transaction.requests());
+}
+
+Result<BindReport, BindError> Vm::commit(std::span<const BindRequest> requests) noexcept {
     const std::lock_guard lock(mutex_);
-    return commit_all(transaction.requests(), nullptr);
+    const BindGroup group{requests, {}, {}};
+    return commit_all({&group, 1}, When::kNow);
 }
 
-Result<BindReport, BindError> Vm::submit(const Transaction& transaction, std::span<const SyncobjPoint> waits,
-                                         std::span<const SyncobjPoint> signals) noexcept {
+Result<BindReport, BindError> Vm::submit(std::span<const BindGroup> groups) noexcept {
     const std::lock_guard lock(mutex_);
-    const Later later{waits, signals};
-    return commit_all(transaction.requests(), &later);
+    return commit_all(groups, When::kLater);
 }
 
-Result<BindReport, BindError> Vm::commit_all(std::span<const BindRequest> requests, const Later* later) noexcept {
-    return requests.size() == 1 ? commit_one(requests.front(), later) : commit_many(requests, later);
-}
-
-Result<void, BackendFailure> Vm::carry_out(std::span<const Plan> plans, const Later* later) noexcept {
-    return later == nullptr ? backend_->execute(plans) : backend_->submit(plans, later->waits, later->signals);
+Result<BindReport, BindError> Vm::commit_all(std::span<const BindGroup> groups, When when) noexcept {
+    if (const std::optional<BindError> error = refusal()) {
+        return fail(*error);
+    }
+    const bool one = groups.size() == 1 && groups.front().requests.size() == 1;
+    return one ? commit_one(groups.front(), when) : commit_many(groups, when);
 }
 
 Status Vm::hold_state(const BindRequest& request, const Plan& plan) noexcept {
@@ -117,12 +132,16 @@ Status Vm::hold_state(const BindRequest& request, const Plan& plan) noexcept {
     return Status::kOk;
 }
 
+Mapping Vm::made_by(const BindRequest& map) const noexcept {
+    Mapping mapping{map.va, map.shows};
+    mapping.shows.serial = BindSerial{next_serial_};
+    return mapping;
+}
+
 void Vm::apply_state(const BindRequest& request, const Plan& plan) noexcept {
     mappings_.erase(plan.taken);
     if (request.kind == BindRequest::Kind::kMap) {
-        Mapping mapping{request.va, request.shows};
-        mapping.shows.serial = BindSerial{next_serial_};
-        mappings_.insert(mapping);
+        mappings_.insert(made_by(request));
     }
     apply_to_ledger(ledger_, plan, backend_->layout(), backend_->leaf_sizes());
 }
@@ -133,7 +152,11 @@ void Vm::settle() noexcept {
     peak_mapped_bytes_ = std::max(peak_mapped_bytes_, mappings_.mapped_bytes());
 }
 
+// Told before the references go: the observer may look at the BO.
 void Vm::forget(const Mapping& part, Removal::By how, std::uint64_t time_ns) noexcept {
+    if (config_.observer != nullptr) {
+        config_.observer->on_unbind(part, how);
+    }
     journal_.record({part, bos_.short_label(part.shows.bo), BindSerial{next_serial_}, how, time_ns});
     if (part.shows.sparse()) {
         return;
@@ -142,6 +165,12 @@ void Vm::forget(const Mapping& part, Removal::By how, std::uint64_t time_ns) noe
     const std::uint64_t pages = part.va.size() / kPageBytes;
     bo->mapped_pages.fetch_sub(pages, std::memory_order_relaxed);
     bos_.release(*bo, pages);
+}
+
+void Vm::tell_bound(const Mapping& mapping) const noexcept {
+    if (config_.observer != nullptr) {
+        config_.observer->on_bind(mapping);
+    }
 }
 
 void Vm::retain_shown(const BindRequest& request) noexcept {
@@ -166,7 +195,8 @@ void Vm::count(BindReport& report, const Plan& plan) const noexcept {
     }
 }
 
-Result<BindReport, BindError> Vm::commit_one(const BindRequest& request, const Later* later) noexcept {
+Result<BindReport, BindError> Vm::commit_one(const BindGroup& group, When when) noexcept {
+    const BindRequest& request = group.requests.front();
     BoPin pin(bos_);
     if (const std::optional<BindError> error = check(request, pin)) {
         return fail(*error);
@@ -187,14 +217,24 @@ Result<BindReport, BindError> Vm::commit_one(const BindRequest& request, const L
         error.plan.request = request.va;
         return fail(error);
     }
-    if (const Result<void, BackendFailure> done = carry_out(plans, later); !done) {
-        BindError error = describe(done.error(), request);
-        // In an address space that is lost there is nothing to bring back: `rebuild` makes another one.
-        const bool lost = error.status == Status::kVmUnusable;
-        error.undone =
-            later != nullptr || !done.error().begun || (!lost && restore(planned->touched, {}, done.error().in_doubt));
-        if (!error.undone || lost) {
-            become_unusable();
+    const PlanGroup queued{plans, group.waits, group.signals};
+    const Result<void, BackendFailure> done =
+        when == When::kNow ? backend_->execute(plans) : backend_->submit({&queued, 1});
+    if (!done) {
+        const BackendFailure& failure = done.error();
+        BindError error = describe(failure, request);
+        if (when == When::kLater) {
+            error.request = BindError::kAll;
+        }
+        if (failure.status == Status::kVmUnusable) {
+            // In an address space that is lost there is nothing to bring back: `rebuild` makes another one.
+            error.undone = !failure.begun;
+            become_unusable(failure);
+        } else if (failure.begun) {
+            if (const Result<void, BackendFailure> undone = restore(planned->touched, {}, failure.in_doubt); !undone) {
+                error.undone = false;
+                become_unusable(undone.error());
+            }
         }
         settle();
         return fail(error);
@@ -213,6 +253,9 @@ Result<BindReport, BindError> Vm::commit_one(const BindRequest& request, const L
         forget(part, how, time_ns);
     });
     apply_state(request, *planned);
+    if (request.kind == BindRequest::Kind::kMap) {
+        tell_bound(made_by(request));
+    }
     settle();
     ++next_serial_;
     ++binds_;
@@ -231,8 +274,9 @@ BindError Vm::describe(const BackendFailure& failure, const BindRequest& request
 
 // The tables are something between two states. Memory that is given back may still stand in them, so that the GPU must
 // not use them any more.
-void Vm::become_unusable() noexcept {
-    usable_ = false;
+void Vm::become_unusable(const BackendFailure& why) noexcept {
+    const bool kernel_lost = why.status == Status::kVmUnusable;
+    lost_ = VmLoss{kernel_lost ? VmLoss::How::kKernelLost : VmLoss::How::kNotUndone, why.status, why.error};
     backend_->detach();
 }
 

@@ -41,19 +41,19 @@ std::uint32_t Vm::kernel_id() const noexcept {
 
 Status Vm::check() noexcept {
     const std::lock_guard lock(mutex_);
-    if (!usable_) {
+    if (lost_) {
         return Status::kVmUnusable;
     }
     const Status status = backend_->check();
     if (status == Status::kVmUnusable) {
-        become_unusable();
+        become_unusable({status, 0, 0, 0, false});
     }
     return status;
 }
 
 Result<RebuildReport, BindError> Vm::rebuild() noexcept {
     const std::lock_guard lock(mutex_);
-    if (usable_) {
+    if (!lost_) {
         BindError error;
         error.status = Status::kBadArgument;
         return fail(error);
@@ -65,7 +65,7 @@ Result<RebuildReport, BindError> Vm::rebuild() noexcept {
         backend_->detach();  // half of the mappings are no address space
         return fail(*error);
     }
-    usable_ = true;
+    lost_.reset();
     return RebuildReport{mappings_.size(), mappings_.mapped_bytes(), backend_->kernel_id()};
 }
 
@@ -85,6 +85,7 @@ std::optional<BindError> Vm::bind_all_again() noexcept {
             BindRequest failed;
             failed.va = batch.plans()[done.error().plan].taken;
             error = describe(done.error(), failed);
+            error->request = BindError::kAll;  // nobody asked for it now
         }
         backend_->settle();
         batch.clear();

@@ -34,6 +34,13 @@ struct SyncobjPoint {
     constexpr bool operator==(const SyncobjPoint&) const noexcept = default;
 };
 
+// Plans of a queue that stand between fences of their own.
+struct PlanGroup {
+    std::span<const Plan> plans;  // none: only fences
+    std::span<const SyncobjPoint> waits;
+    std::span<const SyncobjPoint> signals;
+};
+
 class AddressSpaceBackend {
 public:
     AddressSpaceBackend() noexcept = default;
@@ -48,15 +55,11 @@ public:
     // Carries out the plans in order. Stops at the first operation that fails; what was done before stays done, and
     // `begun` says whether the plan that failed has to be undone.
     [[nodiscard]] virtual Result<void, BackendFailure> execute(std::span<const Plan> plans) noexcept = 0;
-    // Has the kernel carry out the plans later, in order behind everything submitted before, after `waits`; `signals`
-    // when all is done. All or nothing: on failure nothing was queued. A backend without a queue says kNotSupported;
-    // src/bind_queue.hpp is for those.
-    [[nodiscard]] virtual Result<void, BackendFailure> submit(std::span<const Plan> plans,
-                                                              std::span<const SyncobjPoint> waits,
-                                                              std::span<const SyncobjPoint> signals) noexcept {
-        static_cast<void>(plans);
-        static_cast<void>(waits);
-        static_cast<void>(signals);
+    // Has the kernel carry out the groups later, in order behind everything submitted before: each after its `waits`, and
+    // its `signals` when its plans are done. All or nothing: on failure no group was queued, and which plan was to blame is
+    // not said. A backend without a queue says kNotSupported; src/bind_queue.hpp is for those.
+    [[nodiscard]] virtual Result<void, BackendFailure> submit(std::span<const PlanGroup> groups) noexcept {
+        static_cast<void>(groups);
         return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
     }
     // Asks whether the address space still does what it is told. A kernel drops it for good where a queued operation
@@ -75,6 +78,8 @@ public:
     [[nodiscard]] virtual const BackingLayout& layout() const noexcept = 0;
     // The kernel's name for it (panthor's VM id), for who talks to the kernel about it; 0: none.
     [[nodiscard]] virtual std::uint32_t kernel_id() const noexcept { return 0; }
+    // Of the page tables, where they are ours; 0: a kernel's, which does not tell.
+    [[nodiscard]] virtual std::uint64_t table_bytes() const noexcept { return 0; }
     [[nodiscard]] virtual KernelBehaviour kernel() const noexcept = 0;
     [[nodiscard]] virtual bool atomic_binds() const noexcept = 0;
     [[nodiscard]] virtual LeafSizes leaf_sizes() const noexcept = 0;

@@ -11,6 +11,9 @@ public:
         kOperation,     // one operation of a plan, before it changes anything
         kTableMemory,   // a reservation of page-table pages
         kDeviceMemory,  // an allocation of device memory
+        kSharedFile,    // a call of the OS about the file of a BO that is shared
+        kWindow,        // device memory coming back in place of such a file
+        kCpuView,       // a stretch of a CPU view of a BO
     };
 
     Injection() noexcept = default;

@@ -261,6 +261,7 @@ void SoftAddressSpace::clear_whole_leaves(const VaRange& range) noexcept {
 
 int SoftAddressSpace::cut(const mali::Walk& leaf, const VaRange& range) noexcept {
     ++leaf_cuts_;
+    memory_.tables().count_leaf_cut();
     if (config_.kernel == KernelBehaviour::kRefuses || config_.kernel == KernelBehaviour::kOopses) {
         return EINVAL;
     }

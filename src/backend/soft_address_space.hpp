@@ -32,7 +32,6 @@
 #include <span>
 
 #include "allocator/mapping_map.hpp"
-#include "mali/export.hpp"
 #include "mali/page_table.hpp"
 #include "src/backend/backend.hpp"
 #include "src/backend/injection.hpp"
@@ -49,7 +48,7 @@ struct SoftAddressSpaceConfig {
     unsigned smallest_lock_log2 = mali::kSmallestLockLog2;
 };
 
-class GRANULE_API SoftAddressSpace final : public AddressSpaceBackend, private BackingLayout {
+class SoftAddressSpace final : public AddressSpaceBackend, private BackingLayout {
 public:
     // `bos` says where the pages of BOs are. The sparse block comes from where the tables come from.
     [[nodiscard]] static Result<Owned<SoftAddressSpace>, Status> create(const SoftAddressSpaceConfig& config,
@@ -66,6 +65,7 @@ public:
     void detach() noexcept override;
 
     [[nodiscard]] const BackingLayout& layout() const noexcept override { return *this; }
+    [[nodiscard]] std::uint64_t table_bytes() const noexcept override { return table_->table_count() * kPageBytes; }
     [[nodiscard]] KernelBehaviour kernel() const noexcept override { return config_.kernel; }
     [[nodiscard]] bool atomic_binds() const noexcept override {
         return config_.protocol == mali::MmuProtocol::kCsfAtomic;

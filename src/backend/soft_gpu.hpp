@@ -20,7 +20,6 @@
 #include <mutex>
 #include <span>
 
-#include "mali/export.hpp"
 #include "mali/mmu_sequence.hpp"
 #include "mali/soft_mmu.hpp"
 #include "mali/translation_config.hpp"
@@ -46,7 +45,7 @@ struct GpuFault {
     std::uint32_t status = 0;  // AS_FAULTSTATUS
 };
 
-class GRANULE_API SoftGpu {
+class SoftGpu {
 public:
     static constexpr unsigned kMaxAddressSpaces = 16;
     static constexpr std::size_t kTlbEntries = 4096;  // each address space

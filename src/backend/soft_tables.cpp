@@ -87,6 +87,7 @@ mali::TablePage SoftTableMemory::take() noexcept {
     assert(reserved_ != 0);
     --reserved_;
     ++in_use_;
+    tables_.in_use_.fetch_add(1, std::memory_order_relaxed);
     if (!free_.empty()) {
         const Pa pa = free_.back();
         free_.truncate(free_.size() - 1);
@@ -103,6 +104,7 @@ mali::TablePage SoftTableMemory::take() noexcept {
 
 void SoftTableMemory::give_back(mali::TablePage page) noexcept {
     --in_use_;
+    tables_.in_use_.fetch_sub(1, std::memory_order_relaxed);
     ++reserved_;
     const bool pushed = free_.push(page.pa);
     assert(pushed);

@@ -8,9 +8,9 @@
 // Complexity: take, give_back, table_at: O(1). reserve: O(1) plus one allocation for each 2 MiB of tables.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
-#include "mali/export.hpp"
 #include "mali/table_memory.hpp"
 #include "src/array.hpp"
 #include "src/backend/injection.hpp"
@@ -18,7 +18,7 @@
 
 namespace granule {
 
-class GRANULE_API SoftTables {
+class SoftTables {
 public:
     [[nodiscard]] static Result<Owned<SoftTables>, OsError> create(DeviceMemory& memory, NodeMemory nodes) noexcept;
     SoftTables(DeviceMemory& memory, mali::TableBook* books) noexcept : memory_(memory), books_(books) {}
@@ -28,13 +28,22 @@ public:
 
     [[nodiscard]] DeviceMemory& memory() const noexcept { return memory_; }
     [[nodiscard]] mali::TablePage page_at(Pa pa) const noexcept;
+    // Of all address spaces. Any thread, without a lock.
+    [[nodiscard]] std::uint64_t pages_in_use() const noexcept { return in_use_.load(std::memory_order_relaxed); }
+    // Leaves that an operation would have cleared in part, since the device is there.
+    [[nodiscard]] std::uint64_t leaf_cuts() const noexcept { return leaf_cuts_.load(std::memory_order_relaxed); }
+    void count_leaf_cut() const noexcept { leaf_cuts_.fetch_add(1, std::memory_order_relaxed); }
 
 private:
+    friend class SoftTableMemory;
+
     DeviceMemory& memory_;
     mali::TableBook* const books_;
+    mutable std::atomic<std::uint64_t> in_use_{0};
+    mutable std::atomic<std::uint64_t> leaf_cuts_{0};
 };
 
-class GRANULE_API SoftTableMemory final : public mali::TableMemory {
+class SoftTableMemory final : public mali::TableMemory {
 public:
     SoftTableMemory(const SoftTables& tables, NodeMemory nodes, Injection* injection) noexcept;
     ~SoftTableMemory() override;
@@ -50,6 +59,7 @@ public:
         cleaned_entries_ += count;
     }
 
+    [[nodiscard]] const SoftTables& tables() const noexcept { return tables_; }
     [[nodiscard]] std::uint64_t in_use() const noexcept { return in_use_; }
     [[nodiscard]] std::uint64_t reserved() const noexcept { return reserved_; }
     [[nodiscard]] std::uint64_t clean_runs() const noexcept { return clean_runs_; }

@@ -68,10 +68,10 @@ Backing backing_of_map(TracePosition& position, const Arguments& arguments, cons
         shows.bo = find_bo(position, vm, static_cast<std::uint32_t>(*arguments.bo));
         return shows;
     }
-    const Result<BoId, Status> made = position.replay.soft_device().create_bo(arguments.map->size());
+    const Result<BoId, OsError> made = position.replay.soft_device().create_bo(arguments.map->size());
     if (!made) {
         throw bad_input(position, fmt::format("no BO of {}: {}: --bo names one that is there",
-                                              bytes_text(arguments.map->size()), to_string(made.error())));
+                                              bytes_text(arguments.map->size()), to_string(made.error().status)));
     }
     shows.bo = *made;
     return shows;

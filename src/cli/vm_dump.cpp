@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/device.hpp"
+#include "src/soft_device.hpp"
 
 namespace granule::cli {
 namespace {

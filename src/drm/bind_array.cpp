@@ -140,10 +140,14 @@ bool BindArray::hold(std::span<const Plan> plans, const BindArrayRules& rules) n
             count += elements(op, rules);
         }
     }
-    if (count > UINT32_MAX) {
+    return hold(count);
+}
+
+bool BindArray::hold(std::uint64_t elements) noexcept {
+    if (elements > UINT32_MAX) {
         return false;  // the kernel counts them in 32 bits
     }
-    return ops_.reserve(count) && origins_.reserve(count);
+    return ops_.reserve(elements) && origins_.reserve(elements);
 }
 
 void BindArray::reset() noexcept {
@@ -154,6 +158,7 @@ void BindArray::reset() noexcept {
 void BindArray::clear() noexcept {
     ops_.clear();
     origins_.clear();
+    group_start_ = 0;
 }
 
 bool BindArray::add(const PlanOp& op, const PlanPosition& position, const BoTable& bos,
@@ -165,7 +170,7 @@ bool BindArray::add(const PlanOp& op, const PlanPosition& position, const BoTabl
         const Va start = op.va.start + done_of_op_ % bytes;
         const VaRange piece{start, piece_end(now, start, rules)};
         const drm_panthor_vm_bind_op next = element(now, piece, bos, rules);
-        if (rules.merge && !ops_.empty() && go_together(ops_.back(), next)) {
+        if (rules.merge && ops_.size() > group_start_ && go_together(ops_.back(), next)) {
             ops_.back().size += next.size;
             origins_.back().last = position;
         } else {
@@ -177,6 +182,12 @@ bool BindArray::add(const PlanOp& op, const PlanPosition& position, const BoTabl
     }
     done_of_op_ = 0;
     return true;
+}
+
+bool BindArray::add_nothing() noexcept {
+    drm_panthor_vm_bind_op nothing;
+    nothing.flags = panthor::kOpSyncOnly;
+    return ops_.size() < room() && ops_.push(nothing) && origins_.push({});
 }
 
 std::span<drm_panthor_vm_bind_op> BindArray::ops() noexcept {

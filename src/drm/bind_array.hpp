@@ -36,6 +36,10 @@
 // - Unmaps. Each edge of the merged unmap was an edge of one of the two, which had the right to be there; the one
 //   between them is gone.
 //
+// Groups. What is queued stands between fences of its own, which are those of elements: a group's first waits, its last
+// signals. So an element belongs to one group: `end_group` keeps the next one from being merged with those before. A group
+// that has none gets one of its own, which does nothing.
+//
 // Pure: no ioctls. The array keeps its capacity, so that unmaps allocate nothing (P4): `hold` makes room for plans, and
 // kBaseOps are there from the beginning. Plans that do not fit are carried out in parts: `add` says when.
 //
@@ -47,7 +51,6 @@
 #include <span>
 
 #include "allocator/plan.hpp"
-#include "mali/export.hpp"
 #include "src/array.hpp"
 #include "src/bo.hpp"
 #include "src/drm/panthor_uapi.hpp"
@@ -60,7 +63,7 @@ struct BindArrayRules {
     bool merge = true;            // false on kernels that oops
 };
 
-class GRANULE_API BindArray {
+class BindArray {
 public:
     // Any plan (Plan::kMaxOps) of one unmap, with every one of its operations in pieces: what it maps lies in granules of
     // 2 MiB.
@@ -84,6 +87,8 @@ public:
 
     // Room for all of `plans` at once. False: out of memory, nothing changed.
     [[nodiscard]] bool hold(std::span<const Plan> plans, const BindArrayRules& rules) noexcept;
+    // Room for so many elements.
+    [[nodiscard]] bool hold(std::uint64_t elements) noexcept;
     // How many elements an operation becomes, before merging.
     [[nodiscard]] static std::uint64_t elements(const PlanOp& op, const BindArrayRules& rules) noexcept;
 
@@ -95,6 +100,10 @@ public:
     // out, the array cleared, and the same operation added again, which goes on where it was.
     [[nodiscard]] bool add(const PlanOp& op, const PlanPosition& position, const BoTable& bos,
                            const BindArrayRules& rules) noexcept;
+    // An element that does nothing, for fences. False: the room is used up.
+    [[nodiscard]] bool add_nothing() noexcept;
+    // What is added from here on is not merged with what is there.
+    void end_group() noexcept { group_start_ = ops_.size(); }
 
     [[nodiscard]] std::span<drm_panthor_vm_bind_op> ops() noexcept;
     [[nodiscard]] const Origin& origin(std::size_t element) const noexcept { return origins_[element]; }
@@ -104,6 +113,7 @@ private:
 
     Array<drm_panthor_vm_bind_op> ops_;
     Array<Origin> origins_;  // of ops_
+    std::size_t group_start_ = 0;
     // Bytes of the operation that is being added that are in elements already: those of all that is done to its range.
     std::uint64_t done_of_op_ = 0;
 };

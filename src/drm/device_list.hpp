@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "allocator/node_memory.hpp"
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "src/array.hpp"
 #include "src/drm/drm_calls.hpp"
@@ -31,12 +30,12 @@ struct DrmDeviceEntry {
 // Linux has 64 render nodes at most; later ones are left out.
 inline constexpr std::size_t kMaxDrmDevices = 64;
 
-[[nodiscard]] GRANULE_API Result<Array<DrmDeviceEntry>, OsError> list_drm_devices(DrmCalls& calls,
-                                                                                  const KernelFactsOptions& options,
-                                                                                  NodeMemory memory) noexcept;
+[[nodiscard]] Result<Array<DrmDeviceEntry>, OsError> list_drm_devices(DrmCalls& calls,
+                                                                      const KernelFactsOptions& options,
+                                                                      NodeMemory memory) noexcept;
 
 // One device, by the path of its node.
-[[nodiscard]] GRANULE_API DrmDeviceEntry look_at_drm_device(DrmCalls& calls, const char* path,
-                                                            const KernelFactsOptions& options) noexcept;
+[[nodiscard]] DrmDeviceEntry look_at_drm_device(DrmCalls& calls, const char* path,
+                                                const KernelFactsOptions& options) noexcept;
 
 }  // namespace granule

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "src/backend/cpu_view.hpp"
 #include "src/drm/panfrost_uapi.hpp"
 #include "src/drm/panthor_uapi.hpp"
 
@@ -52,7 +53,7 @@ Status status_of_map(int error) noexcept {
 }
 
 // What no kernel does, or not this one: known before it is asked.
-Status check(const BoRequest& request, const KernelFacts& facts) noexcept {
+Status check_request(const BoRequest& request, const KernelFacts& facts) noexcept {
     if (request.cpu_cached && (!request.cpu_visible || request.grows_on_fault)) {
         return Status::kBadArgument;  // there is no CPU view
     }
@@ -108,13 +109,13 @@ int DrmBoBackend::create_panfrost(Bo& bo, const BoRequest& request) noexcept {
     return 0;
 }
 
-Status DrmBoBackend::create(Bo& bo, const BoRequest& request) noexcept {
-    if (const Status status = check(request, facts_); status != Status::kOk) {
-        return status;
+Result<void, OsError> DrmBoBackend::create(Bo& bo, const BoRequest& request) noexcept {
+    if (const Status status = check_request(request, facts_); status != Status::kOk) {
+        return fail(OsError{status, "", 0});
     }
-    const int error = facts_.driver == DrmDriver::kPanthor ? create_panthor(bo, request) : create_panfrost(bo, request);
-    if (error != 0) {
-        return status_of_create(error, facts_.driver);
+    const bool panthor = facts_.driver == DrmDriver::kPanthor;
+    if (const int error = panthor ? create_panthor(bo, request) : create_panfrost(bo, request); error != 0) {
+        return fail(OsError{status_of_create(error, facts_.driver), panthor ? "BO_CREATE" : "CREATE_BO", error});
     }
     const std::lock_guard lock(mutex_);
     if (owner_of(bo.gem) != nullptr) {
@@ -122,9 +123,9 @@ Status DrmBoBackend::create(Bo& bo, const BoRequest& request) noexcept {
     }
     if (!remember(bo)) {
         file_.calls().close_handle(file_.fd(), bo.gem);
-        return Status::kOutOfHostMemory;
+        return fail(OsError{Status::kOutOfHostMemory, "", 0});
     }
-    return Status::kOk;
+    return {};
 }
 
 bool DrmBoBackend::remember(Bo& bo) noexcept {
@@ -217,8 +218,7 @@ Result<BoId, OsError> DrmBoBackend::import(BoTable& bos, int dma_buf, std::uint6
         return owner->id;
     }
     // An owner that is left here ends: it waits in `destroy` for the lock, and stays until it has it.
-    OsError error{Status::kOutOfHostMemory, "", 0};
-    const Result<BoId, Status> id = bos.adopt(made_by, [&](Bo& bo) noexcept {
+    const Result<BoId, OsError> id = bos.adopt(made_by, [&](Bo& bo) noexcept -> Result<void, OsError> {
         bo.gem = gem;
         if (owner != nullptr) {
             bo.size = owner->size;
@@ -228,18 +228,17 @@ Result<BoId, OsError> DrmBoBackend::import(BoTable& bos, int dma_buf, std::uint6
             bo.kernel_va = owner->kernel_va;
             bo.kernel_flags = owner->kernel_flags;
         } else if (const Result<void, OsError> described = describe_import(bo, dma_buf); !described) {
-            error = described.error();
-            return error.status;
+            return described;
         }
-        return remember(bo) ? Status::kOk : Status::kOutOfHostMemory;
+        if (!remember(bo)) {
+            return fail(OsError{Status::kOutOfHostMemory, "", 0});
+        }
+        return {};
     });
-    if (!id) {
-        if (owner == nullptr) {
-            file_.calls().close_handle(file_.fd(), gem);
-        }
-        return fail(error);
+    if (!id && owner == nullptr) {
+        file_.calls().close_handle(file_.fd(), gem);
     }
-    return *id;
+    return id;
 }
 
 Result<int, OsError> DrmBoBackend::export_dma_buf(const Bo& bo) noexcept {
@@ -250,9 +249,9 @@ Result<int, OsError> DrmBoBackend::export_dma_buf(const Bo& bo) noexcept {
     return dma_buf;
 }
 
-Result<std::byte*, Status> DrmBoBackend::map_cpu(Bo& bo) noexcept {
-    if (!bo.cpu_visible) {
-        return fail(Status::kNotSupported);
+int DrmBoBackend::find_mmap_offset(Bo& bo) noexcept {
+    if (bo.mmap_offset) {
+        return 0;
     }
     std::uint64_t offset = 0;
     int error = 0;
@@ -267,9 +266,20 @@ Result<std::byte*, Status> DrmBoBackend::map_cpu(Bo& bo) noexcept {
         error = file_.ioctl(panfrost::kMmapBo, get);
         offset = get.offset;
     }
+    if (error == 0) {
+        bo.mmap_offset = offset;
+    }
+    return error;
+}
+
+Result<std::byte*, Status> DrmBoBackend::map_cpu(Bo& bo) noexcept {
+    if (!bo.cpu_visible) {
+        return fail(Status::kNotSupported);
+    }
+    int error = find_mmap_offset(bo);
     std::byte* cpu = nullptr;
     if (error == 0) {
-        error = file_.calls().map(file_.fd(), offset, bo.size, PROT_READ | PROT_WRITE, cpu);
+        error = file_.calls().map(file_.fd(), *bo.mmap_offset, bo.size, PROT_READ | PROT_WRITE, cpu);
     }
     if (error != 0) {
         return fail(status_of_map(error));
@@ -279,6 +289,21 @@ Result<std::byte*, Status> DrmBoBackend::map_cpu(Bo& bo) noexcept {
 
 void DrmBoBackend::unmap_cpu(Bo& bo, std::byte* cpu) noexcept {
     file_.calls().unmap(cpu, bo.size);
+}
+
+Status DrmBoBackend::map_cpu_at(Bo& bo, std::byte* where, CpuAccess access) noexcept {
+    if (!bo.cpu_visible) {
+        return Status::kNotSupported;
+    }
+    if (const int error = find_mmap_offset(bo); error != 0) {
+        return status_of_map(error);
+    }
+    const int error = file_.calls().map_at(file_.fd(), *bo.mmap_offset, bo.size, protection_of(access), where);
+    if (error != 0) {
+        close_hole(where, bo.size);
+        return status_of_map(error);
+    }
+    return Status::kOk;
 }
 
 void DrmBoBackend::set_label(const Bo& bo, std::string_view label) noexcept {
@@ -303,35 +328,55 @@ void DrmBoBackend::set_label(const Bo& bo, std::string_view label) noexcept {
     }
 }
 
-Status DrmBoBackend::sync(const Bo& bo, BoOffset offset, std::uint64_t bytes, CacheOp operation) noexcept {
-    if (!facts_.cpu_cached_bos || bo.imported) {
-        return Status::kNotSupported;
-    }
-    if (offset.raw() > bo.size || bytes > bo.size - offset.raw()) {
-        return Status::kOutOfRange;
-    }
-    int error = 0;
-    if (facts_.driver == DrmDriver::kPanthor) {
+int DrmBoBackend::sync_panthor(std::span<const CacheSync> parts) noexcept {
+    std::array<drm_panthor_bo_sync_op, kPartsOfSync> ops;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
         drm_panthor_bo_sync_op op;
-        op.handle = bo.gem;
-        op.type = operation == CacheOp::kFlush ? panthor::kBoSyncFlush : panthor::kBoSyncFlushAndInvalidate;
-        op.offset = offset.raw();
-        op.size = bytes;
-        drm_panthor_bo_sync sync;
-        sync.ops = {sizeof op, 1, user_address(&op)};
-        error = file_.ioctl(panthor::kBoSync, sync);
-    } else {
-        drm_panfrost_bo_sync_op op;
-        op.handle = bo.gem;
-        op.type = operation == CacheOp::kFlush ? panfrost::kBoSyncFlush : panfrost::kBoSyncFlushAndInvalidate;
-        op.offset = static_cast<std::uint32_t>(offset.raw());
-        op.size = static_cast<std::uint32_t>(bytes);
-        drm_panfrost_sync_bo sync;
-        sync.ops = user_address(&op);
-        sync.op_count = 1;
-        error = file_.ioctl(panfrost::kSyncBo, sync);
+        op.handle = parts[i].bo->gem;
+        op.type = parts[i].operation == CacheOp::kFlush ? panthor::kBoSyncFlush : panthor::kBoSyncFlushAndInvalidate;
+        op.offset = parts[i].offset.raw();
+        op.size = parts[i].bytes;
+        ops[i] = op;
     }
-    return error == 0 ? Status::kOk : Status::kOsFailed;
+    drm_panthor_bo_sync sync;
+    sync.ops = {sizeof ops[0], static_cast<std::uint32_t>(parts.size()), user_address(ops.data())};
+    return file_.ioctl(panthor::kBoSync, sync);
+}
+
+int DrmBoBackend::sync_panfrost(std::span<const CacheSync> parts) noexcept {
+    std::array<drm_panfrost_bo_sync_op, kPartsOfSync> ops;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        drm_panfrost_bo_sync_op op;
+        op.handle = parts[i].bo->gem;
+        op.type = parts[i].operation == CacheOp::kFlush ? panfrost::kBoSyncFlush : panfrost::kBoSyncFlushAndInvalidate;
+        op.offset = static_cast<std::uint32_t>(parts[i].offset.raw());
+        op.size = static_cast<std::uint32_t>(parts[i].bytes);
+        ops[i] = op;
+    }
+    drm_panfrost_sync_bo sync;
+    sync.ops = user_address(ops.data());
+    sync.op_count = static_cast<std::uint32_t>(parts.size());
+    return file_.ioctl(panfrost::kSyncBo, sync);
+}
+
+Result<void, OsError> DrmBoBackend::sync(std::span<const CacheSync> parts) noexcept {
+    if (const Result<void, OsError> checked = check_parts(parts); !checked) {
+        return checked;
+    }
+    const bool imported =
+        std::any_of(parts.begin(), parts.end(), [](const CacheSync& part) { return part.bo->imported; });
+    if (!facts_.cpu_cached_bos || imported) {
+        return fail(OsError{Status::kNotSupported, "", 0});
+    }
+    const bool panthor = facts_.driver == DrmDriver::kPanthor;
+    while (!parts.empty()) {
+        const std::span<const CacheSync> now = parts.first(std::min(parts.size(), kPartsOfSync));
+        if (const int error = panthor ? sync_panthor(now) : sync_panfrost(now); error != 0) {
+            return fail(OsError{Status::kOsFailed, panthor ? "BO_SYNC" : "SYNC_BO", error});
+        }
+        parts = parts.subspan(now.size());
+    }
+    return {};
 }
 
 Result<bool, OsError> DrmBoBackend::set_evictable(const Bo& bo, bool evictable) noexcept {
@@ -347,21 +392,21 @@ Result<bool, OsError> DrmBoBackend::set_evictable(const Bo& bo, bool evictable) 
     return advise.retained != 0;
 }
 
-Status DrmBoBackend::wait(const Bo& bo, std::int64_t timeout_ns) noexcept {
+Result<void, OsError> DrmBoBackend::wait(const Bo& bo, std::int64_t timeout_ns) noexcept {
     if (facts_.driver != DrmDriver::kPanfrost) {
-        return Status::kNotSupported;
+        return fail(OsError{Status::kNotSupported, "", 0});
     }
     drm_panfrost_wait_bo wait;
     wait.handle = bo.gem;
     wait.timeout_ns = timeout_ns;
-    switch (file_.ioctl(panfrost::kWaitBo, wait)) {
+    switch (const int error = file_.ioctl(panfrost::kWaitBo, wait)) {
         case 0:
-            return Status::kOk;
+            return {};
         case ETIMEDOUT:
         case EBUSY:  // where the time was over before it began
-            return Status::kTimedOut;
+            return fail(OsError{Status::kTimedOut, "WAIT_BO", error});
         default:
-            return Status::kOsFailed;
+            return fail(OsError{Status::kOsFailed, "WAIT_BO", error});
     }
 }
 

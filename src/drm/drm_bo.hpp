@@ -14,7 +14,8 @@
 // or the other way round: the handle is closed under the lock, and FD_TO_HANDLE makes one after that. Nobody waits, and
 // the handle is never closed under a BO that has it.
 //
-// The CPU's view is the whole BO, once, kept until the BO ends (BoTable).
+// The CPU's view is the whole BO, once, kept until the BO ends (BoTable). Where it is in the device file is asked for once,
+// however many views of their own others make (map_cpu_at).
 //
 // Thread-safety: all members, any thread. One lock, held over the ioctls of imports and closes; inside it the table's.
 // Failure: what creates says what ran out, and leaves no handle; destroy allocates nothing and cannot fail (P4): an error
@@ -24,9 +25,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string_view>
 
-#include "mali/export.hpp"
 #include "src/array.hpp"
 #include "src/backend/bo_backend.hpp"
 #include "src/bo.hpp"
@@ -35,22 +36,17 @@
 
 namespace granule {
 
-// Of the CPU's caches, for a part of a BO that it sees cached (BO_SYNC).
-enum class CacheOp : std::uint8_t {
-    kFlush,               // what the CPU wrote, the GPU sees
-    kFlushAndInvalidate,  // ... and what the GPU wrote, the CPU sees
-};
-
-class GRANULE_API DrmBoBackend final : public BoBackend {
+class DrmBoBackend final : public BoBackend {
 public:
     // `file` and `facts` outlive it.
     DrmBoBackend(DrmFile& file, const KernelFacts& facts, NodeMemory nodes) noexcept;
 
-    [[nodiscard]] Status create(Bo& bo, const BoRequest& request) noexcept override;
+    [[nodiscard]] Result<void, OsError> create(Bo& bo, const BoRequest& request) noexcept override;
     void destroy(Bo& bo) noexcept override;
     // kNotSupported: made without a CPU view, here or where it comes from.
     [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo& bo) noexcept override;
     void unmap_cpu(Bo& bo, std::byte* cpu) noexcept override;
+    [[nodiscard]] Status map_cpu_at(Bo& bo, std::byte* where, CpuAccess access) noexcept override;
     // Cut to what the kernel takes: a byte less than BoTable does.
     void set_label(const Bo& bo, std::string_view label) noexcept override;
 
@@ -60,22 +56,28 @@ public:
     [[nodiscard]] Result<int, OsError> export_dma_buf(const Bo& bo) noexcept;
 
     // For cached CPU views where the GPU does not snoop. kNotSupported: the driver has no BO_SYNC; imported BOs, which
-    // are their exporter's to keep coherent.
-    [[nodiscard]] Status sync(const Bo& bo, BoOffset offset, std::uint64_t bytes, CacheOp operation) noexcept;
+    // are their exporter's to keep coherent. One ioctl for kPartsOfSync parts; all are checked before the first.
+    static constexpr std::size_t kPartsOfSync = 64;
+    [[nodiscard]] Result<void, OsError> sync(std::span<const CacheSync> parts) noexcept;
     // panfrost: the kernel may take the pages of an idle BO (MADVISE), and with them all that was in it. Returns whether
     // they are still there. panthor: kNotSupported.
     [[nodiscard]] Result<bool, OsError> set_evictable(const Bo& bo, bool evictable) noexcept;
     // panfrost: until no job uses the BO (WAIT_BO); absolute CLOCK_MONOTONIC. kTimedOut. panthor, whose kernel does not
     // know which BOs a job uses: kNotSupported; wait for the fences of the jobs on its VM.
-    [[nodiscard]] Status wait(const Bo& bo, std::int64_t timeout_ns) noexcept;
+    [[nodiscard]] Result<void, OsError> wait(const Bo& bo, std::int64_t timeout_ns) noexcept;
 
     [[nodiscard]] std::uint64_t open_handles() const noexcept;
     // Handles that somebody else closed.
     [[nodiscard]] std::uint64_t failed_closes() const noexcept;
 
 private:
+    // Where the BO is in the device file, asked for once.
+    [[nodiscard]] int find_mmap_offset(Bo& bo) noexcept;
     [[nodiscard]] int create_panthor(Bo& bo, const BoRequest& request) noexcept;
     [[nodiscard]] int create_panfrost(Bo& bo, const BoRequest& request) noexcept;
+    // 0 or an errno; at most kPartsOfSync parts.
+    [[nodiscard]] int sync_panthor(std::span<const CacheSync> parts) noexcept;
+    [[nodiscard]] int sync_panfrost(std::span<const CacheSync> parts) noexcept;
     // What an imported object is, asked of whom knows.
     [[nodiscard]] Result<void, OsError> describe_import(Bo& bo, int dma_buf) const noexcept;
     [[nodiscard]] Result<void, OsError> query_info(Bo& bo) const noexcept;

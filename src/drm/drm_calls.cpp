@@ -12,6 +12,8 @@
 #include <climits>
 #include <new>
 
+#include "src/backend/cpu_view.hpp"
+
 namespace granule {
 namespace {
 
@@ -85,6 +87,9 @@ public:
         return 0;
     }
 
+    int map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection, std::byte* at) noexcept override {
+        return view_file_at(at, bytes, protection, fd, offset);
+    }
     void unmap(std::byte* at, std::size_t bytes) noexcept override { static_cast<void>(::munmap(at, bytes)); }
 
     int read_text(const char* path, std::span<char> into, std::size_t& bytes) noexcept override {

@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <span>
 
-#include "mali/export.hpp"
 #include "src/status.hpp"
 
 namespace granule {
@@ -48,6 +47,9 @@ public:
     }
     [[nodiscard]] virtual int map(int fd, std::uint64_t offset, std::size_t bytes, int protection,
                                   std::byte*& at) noexcept = 0;  // mmap, MAP_SHARED
+    // The same at `at`, in place of what is mapped there (MAP_FIXED).
+    [[nodiscard]] virtual int map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection,
+                                     std::byte* at) noexcept = 0;
     virtual void unmap(std::byte* at, std::size_t bytes) noexcept = 0;
 
     // A small text file of /proc or /sys, as much of it as `into` takes. Here: there are none.
@@ -77,6 +79,6 @@ public:
 };
 
 // libdrm's. One for the process; it has no state.
-[[nodiscard]] GRANULE_API DrmCalls& system_drm_calls() noexcept;
+[[nodiscard]] DrmCalls& system_drm_calls() noexcept;
 
 }  // namespace granule

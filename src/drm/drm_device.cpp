@@ -1,7 +1,8 @@
 #include "src/drm/drm_device.hpp"
 
+#include <sys/sysinfo.h>
+
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "src/drm/panfrost_address_space.hpp"
@@ -28,24 +29,49 @@ Result<Owned<DrmDevice>, OsError> make_device(const DrmDeviceConfig& config, Drm
     return device;
 }
 
-BindError bind_error(Status status) noexcept {
-    BindError error;
-    error.status = status;
-    return error;
+OsError without_call(Status status) noexcept {
+    return {status, "", 0};
 }
 
-Status status_of(const VaError& error) noexcept {
-    switch (error.code) {
-        case VaError::Code::kOutOfMemory:
-            return Status::kOutOfHostMemory;
-        case VaError::Code::kOccupied:
-            return Status::kVaOccupied;
-        default:
-            return Status::kOutOfRange;  // the VM was made for less than the kernel uses
-    }
+DeviceProperties with_facts(DeviceProperties properties, const KernelFacts* kept) noexcept {
+    properties.kernel_facts = kept;
+    return properties;
 }
 
 }  // namespace
+
+DeviceProperties DrmDevice::properties_of(const KernelFacts& facts) noexcept {
+    const bool panfrost = facts.driver == DrmDriver::kPanfrost;
+    DeviceProperties properties;
+    properties.kind = panfrost ? DeviceProperties::Kind::kPanfrost : DeviceProperties::Kind::kPanthor;
+    properties.gpu = facts.gpu;
+    properties.gpu_id = facts.gpu_id;
+    properties.mmu_features = facts.mmu_features;
+    properties.va_bits = facts.va_bits;
+    properties.pa_bits = facts.pa_bits;
+    properties.leaf_sizes = facts.leaf_sizes;
+    properties.behaviour = facts.behaviour;
+    properties.vm_space = facts.vm_space;
+    properties.default_vm_space = facts.vm_space;
+    if (!panfrost) {
+        properties.default_vm_space.end = std::min(facts.vm_space.end, Va{std::uint64_t{1} << (facts.va_bits - 1)});
+    }
+    struct sysinfo machine {};
+    if (::sysinfo(&machine) == 0) {
+        properties.heap_bytes = std::uint64_t{machine.totalram} * machine.mem_unit;
+    }
+    properties.coherent = facts.coherent;
+    properties.cpu_cached_bos = facts.cpu_cached_bos;
+    properties.sparse = !panfrost;
+    properties.native_sparse = facts.sparse;
+    properties.huge_pages = facts.huge_pages;
+    properties.kernel_queue = !panfrost;
+    properties.kernel_places_bos = panfrost;
+    properties.labels = facts.labels;
+    properties.evictable_bos = panfrost;
+    properties.bo_wait = panfrost;
+    return properties;
+}
 
 Result<Owned<DrmDevice>, OsError> DrmDevice::open(const char* path, const DrmDeviceConfig& config) noexcept {
     DrmCalls& calls = calls_of(config);
@@ -66,25 +92,22 @@ Result<Owned<DrmDevice>, OsError> DrmDevice::adopt(int fd, const DrmDeviceConfig
 }
 
 DrmDevice::DrmDevice(const DrmDeviceConfig& config, DrmFile file, const KernelFacts& facts) noexcept
-    : config_(config),
+    : Device(with_facts(properties_of(facts), &facts_), config.nodes),
+      config_(config),
       file_(std::move(file)),
       facts_(facts),
       bo_backend_(file_, facts_, config.nodes),
-      bos_(bo_backend_, config.nodes),
-      timelines_(config.nodes) {}
+      bos_(bo_backend_, config.nodes) {}
 
-Result<Owned<Vm>, Status> DrmDevice::create_vm(VmConfig config) noexcept {
+Result<Owned<Vm>, OsError> DrmDevice::create_vm(VmConfig config) noexcept {
     if (config.space.empty()) {
-        config.space = facts_.vm_space;
-        if (facts_.driver == DrmDriver::kPanthor) {
-            config.space.end = std::min(config.space.end, Va{std::uint64_t{1} << (facts_.va_bits - 1)});
-        }
+        config.space = properties().default_vm_space;
     }
     if (config.space.end < config.space.start) {
-        return fail(Status::kBadArgument);
+        return fail(without_call(Status::kBadArgument));
     }
-    if (!facts_.vm_space.contains(config.space)) {
-        return fail(Status::kOutOfRange);
+    if (!properties().vm_space.contains(config.space)) {
+        return fail(without_call(Status::kOutOfRange));
     }
     if (facts_.driver == DrmDriver::kPanthor) {
         PanthorAddressSpaceConfig space_config;
@@ -92,80 +115,35 @@ Result<Owned<Vm>, Status> DrmDevice::create_vm(VmConfig config) noexcept {
         Result<Owned<PanthorAddressSpace>, OsError> space =
             PanthorAddressSpace::create(space_config, file_, facts_, bos_, config_.nodes);
         if (!space) {
-            return fail(space.error().status);
+            return fail(space.error());
         }
-        return Vm::create(config, bos_, timelines_, std::move(*space), config_.nodes);
+        return Vm::create(config, bos_, timelines(), std::move(*space), config_.nodes).map_error(without_call);
     }
     if (has_vm_.exchange(true, std::memory_order_acquire)) {
-        return fail(Status::kNotSupported);
+        return fail(without_call(Status::kNotSupported));
     }
     Owned<PanfrostAddressSpace> space = make_owned<PanfrostAddressSpace>(config_.nodes, facts_, bos_, has_vm_);
     if (!space) {
         has_vm_.store(false, std::memory_order_release);
-        return fail(Status::kOutOfHostMemory);
+        return fail(without_call(Status::kOutOfHostMemory));
     }
-    return Vm::create(config, bos_, timelines_, std::move(space), config_.nodes);
+    return Vm::create(config, bos_, timelines(), std::move(space), config_.nodes).map_error(without_call);
 }
 
-Result<BindReport, BindError> DrmDevice::show_bo(Vm& vm, BoId bo_id) noexcept {
-    const Bo* const bo = bos_.find(bo_id);
-    if (bo == nullptr) {
-        return fail(bind_error(Status::kUnknownBo));
-    }
-    if (!bo->kernel_va) {
-        return fail(bind_error(Status::kNotSupported));
-    }
-    BindRequest request;
-    request.kind = BindRequest::Kind::kMap;
-    request.va = {*bo->kernel_va, *bo->kernel_va + bo->size};
-    request.shows.bo = bo_id;
-    request.shows.flags = bo->kernel_flags;
-    if (const Result<VaRange, VaError> reserved = vm.reserve_va_at(request.va); !reserved) {
-        BindError error = bind_error(status_of(reserved.error()));
-        error.plan.request = request.va;
-        return fail(error);
-    }
-    Result<BindReport, BindError> shown = vm.bind(request);
-    if (!shown) {
-        const Result<void, VaError> released = vm.release_va(request.va);
-        assert(released);
-        static_cast<void>(released);
-    }
-    return shown;
-}
-
-void DrmDevice::free_mapped_bo(Vm& vm, BoId bo_id) noexcept {
-    Bo* const bo = bos_.find(bo_id);
-    assert(bo != nullptr && bo->kernel_va);
-    const VaRange range{*bo->kernel_va, *bo->kernel_va + bo->size};
-    const Result<BindReport, BindError> unmapped = vm.unmap(range, UnmapPolicy::kReject);
-    assert(unmapped);
-    static_cast<void>(unmapped);
-    // Before the handle is closed: from then on the kernel may give the VA to another BO, which is to find it free here.
-    const Result<void, VaError> released = vm.release_va(range);
-    assert(released);
-    static_cast<void>(released);
-    bos_.release(*bo, 1);
-}
-
-Result<BoId, BindError> DrmDevice::create_mapped_bo(Vm& vm, const BoRequest& request) noexcept {
-    const Result<BoId, Status> bo = bos_.create(request);
-    if (!bo) {
-        return fail(bind_error(bo.error()));
-    }
-    if (const Result<BindReport, BindError> shown = show_bo(vm, *bo); !shown) {
-        bos_.release(*bos_.find(*bo), 1);
-        return fail(shown.error());
-    }
-    return *bo;
-}
-
-Result<Owned<Timeline>, Status> DrmDevice::create_timeline() noexcept {
+Result<Owned<Timeline>, OsError> DrmDevice::create_timeline() noexcept {
     Result<Owned<SyncobjTimeline>, OsError> syncobj = SyncobjTimeline::create(file_, config_.nodes);
     if (!syncobj) {
-        return fail(syncobj.error().status);
+        return fail(syncobj.error());
     }
-    return timelines_.create(std::move(*syncobj));
+    return timelines().create(std::move(*syncobj)).map_error(without_call);
+}
+
+Result<Owned<Timeline>, OsError> DrmDevice::adopt_timeline(std::uint32_t syncobj) noexcept {
+    Result<Owned<SyncobjTimeline>, OsError> adopted = SyncobjTimeline::adopt(file_, syncobj, config_.nodes);
+    if (!adopted) {
+        return fail(adopted.error());
+    }
+    return timelines().create(std::move(*adopted)).map_error(without_call);
 }
 
 std::uint32_t DrmDevice::syncobj_of(const Timeline& timeline) noexcept {

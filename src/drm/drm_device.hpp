@@ -1,6 +1,6 @@
 // A Mali behind a DRM driver: panthor (CSF GPUs) or panfrost (job-manager GPUs).
 //
-// The same face as the soft device's: BOs, VMs, timelines. What differs is who keeps the page tables.
+// A Device (src/device.hpp): what differs from the soft one is who keeps the page tables.
 //
 //     panthor    we choose VAs, the kernel the leaves: a window that could be a block is taken for one (conservative)
 //     panfrost   the kernel chooses the VA when a BO's handle is made, and maps it whole until the handle is closed. One
@@ -15,9 +15,10 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <span>
 
-#include "mali/export.hpp"
 #include "src/bo.hpp"
+#include "src/device.hpp"
 #include "src/drm/drm_bo.hpp"
 #include "src/drm/drm_calls.hpp"
 #include "src/drm/drm_file.hpp"
@@ -34,7 +35,7 @@ struct DrmDeviceConfig {
     NodeMemory nodes = NodeMemory::process();
 };
 
-class GRANULE_API DrmDevice {
+class DrmDevice final : public Device {
 public:
     [[nodiscard]] static Result<Owned<DrmDevice>, OsError> open(const char* path,
                                                                 const DrmDeviceConfig& config) noexcept;
@@ -43,49 +44,52 @@ public:
     [[nodiscard]] static Result<Owned<DrmDevice>, OsError> adopt(int fd, const DrmDeviceConfig& config) noexcept;
     DrmDevice(const DrmDeviceConfig& config, DrmFile file, const KernelFacts& facts) noexcept;
 
-    // `space` lies in `vm_space`. Empty: all of it on panfrost; on panthor the lower half of what the GPU translates, so
-    // that the kernel has room for the heaps and ring buffers that it puts above. panfrost: kNotSupported while there is
-    // another VM.
-    [[nodiscard]] Result<Owned<Vm>, Status> create_vm(VmConfig config) noexcept;
-    // As much as the driver gives. panfrost: 32 MiB to 4 GiB.
-    [[nodiscard]] VaRange vm_space() const noexcept { return facts_.vm_space; }
+    // What a device with these facts is, without opening it; its `kernel_facts` are left out.
+    [[nodiscard]] static DeviceProperties properties_of(const KernelFacts& facts) noexcept;
 
-    [[nodiscard]] Result<BoId, Status> create_bo(const BoRequest& request) noexcept { return bos_.create(request); }
-    // panfrost: a BO of the caller's, reserved and mapped in `vm` where the kernel shows it. kVaOccupied: it is there
-    // already. kNotSupported: a BO that no kernel shows anywhere.
-    [[nodiscard]] Result<BindReport, BindError> show_bo(Vm& vm, BoId bo) noexcept;
-    // ... what `show_bo` did is gone, and one reference of the caller's. The kernel unmaps when the handle is closed, with
-    // the last reference.
-    void free_mapped_bo(Vm& vm, BoId bo) noexcept;
-    // panfrost: create_bo and show_bo.
-    [[nodiscard]] Result<BoId, BindError> create_mapped_bo(Vm& vm, const BoRequest& request) noexcept;
+    // By default a VM has all that it may have on panfrost; on panthor the lower half of what the GPU translates, so that
+    // the kernel has room for the heaps and ring buffers that it puts above.
+    [[nodiscard]] Result<Owned<Vm>, OsError> create_vm(VmConfig config) noexcept override;
 
-    // PRIME. The same dma-buf twice is the same BO, with one more reference. The fd stays the caller's.
-    [[nodiscard]] Result<BoId, OsError> import_bo(int dma_buf, std::uint64_t made_by = 0) noexcept {
+    // PRIME. Who may be exported follows BoRequest::shareable, though the kernel would export any but one VM's own.
+    [[nodiscard]] Result<BoId, OsError> import_bo(int dma_buf, std::uint64_t made_by = 0) noexcept override {
         return bo_backend_.import(bos_, dma_buf, made_by);
     }
-    // A dma-buf, the caller's.
-    [[nodiscard]] Result<int, OsError> export_bo(const Bo& bo) noexcept { return bo_backend_.export_dma_buf(bo); }
+    [[nodiscard]] Result<void, OsError> sync_caches(std::span<const CacheSync> parts) noexcept override {
+        return bo_backend_.sync(parts);
+    }
+    [[nodiscard]] Result<void, OsError> wait_bo(const Bo& bo, std::int64_t until_ns) noexcept override {
+        return bo_backend_.wait(bo, until_ns);
+    }
+    [[nodiscard]] Result<bool, OsError> set_evictable(const Bo& bo, bool evictable) noexcept override {
+        return bo_backend_.set_evictable(bo, evictable);
+    }
 
-    // A timeline that is a syncobj of this file. kNotSupported: panfrost, whose syncobjs have no points.
-    [[nodiscard]] Result<Owned<Timeline>, Status> create_timeline() noexcept;
-    // Of a timeline that this device created.
+    [[nodiscard]] Result<Owned<Timeline>, OsError> create_timeline() noexcept override;
+    // Over a syncobj of this file that stays its maker's, who destroys it after the timeline. kNotSupported: as above;
+    // ENOENT: there is no such syncobj.
+    [[nodiscard]] Result<Owned<Timeline>, OsError> adopt_timeline(std::uint32_t syncobj) noexcept;
+    // Of a timeline that this device created or adopted.
     [[nodiscard]] static std::uint32_t syncobj_of(const Timeline& timeline) noexcept;
 
-    [[nodiscard]] BoTable& bos() noexcept { return bos_; }
-    [[nodiscard]] TimelineTable& timelines() noexcept { return timelines_; }
+    [[nodiscard]] BoTable& bos() noexcept override { return bos_; }
+    [[nodiscard]] const BoTable& bos() const noexcept override { return bos_; }
     [[nodiscard]] const DrmDeviceConfig& config() const noexcept { return config_; }
     [[nodiscard]] const KernelFacts& facts() const noexcept { return facts_; }
     [[nodiscard]] DrmFile& file() noexcept { return file_; }
+    [[nodiscard]] const DrmFile& file() const noexcept { return file_; }
     [[nodiscard]] DrmBoBackend& bo_backend() noexcept { return bo_backend_; }
 
 private:
+    [[nodiscard]] Result<int, OsError> export_shareable(const Bo& bo) noexcept override {
+        return bo_backend_.export_dma_buf(bo);
+    }
+
     const DrmDeviceConfig config_;
     DrmFile file_;
     const KernelFacts facts_;
     DrmBoBackend bo_backend_;
     BoTable bos_;
-    TimelineTable timelines_;
     std::atomic<bool> has_vm_{false};  // panfrost
 };
 

@@ -23,7 +23,6 @@
 
 #include "allocator/plan.hpp"
 #include "mali/address.hpp"
-#include "mali/export.hpp"
 #include "mali/gpu_model.hpp"
 #include "mali/result.hpp"
 #include "src/drm/drm_calls.hpp"
@@ -67,9 +66,9 @@ struct KernelFactsOptions {
     bool probe = true;
 };
 
-[[nodiscard]] GRANULE_API Result<KernelFacts, OsError> find_kernel_facts(DrmCalls& calls, int fd,
-                                                                         const KernelFactsOptions& options) noexcept;
+[[nodiscard]] Result<KernelFacts, OsError> find_kernel_facts(DrmCalls& calls, int fd,
+                                                             const KernelFactsOptions& options) noexcept;
 
-[[nodiscard]] GRANULE_API const char* to_string(KernelFacts::From from) noexcept;
+[[nodiscard]] const char* to_string(KernelFacts::From from) noexcept;
 
 }  // namespace granule

@@ -24,12 +24,11 @@
 #include <string_view>
 
 #include "allocator/plan.hpp"
-#include "mali/export.hpp"
 
 namespace granule {
 
 enum class DrmDriver : std::uint8_t { kPanthor, kPanfrost };
-[[nodiscard]] GRANULE_API const char* to_string(DrmDriver driver) noexcept;
+[[nodiscard]] const char* to_string(DrmDriver driver) noexcept;
 
 struct KernelRelease {
     unsigned major = 0;
@@ -41,14 +40,13 @@ struct KernelRelease {
 };
 
 // "6.12.107+deb13-arm64", "7.0-rc3", "6.18". nullopt: it does not begin with two numbers.
-[[nodiscard]] GRANULE_API std::optional<KernelRelease> parse_release(std::string_view text) noexcept;
+[[nodiscard]] std::optional<KernelRelease> parse_release(std::string_view text) noexcept;
 
 // The table above.
 struct ExpectedBehaviour {
     KernelBehaviour behaviour = KernelBehaviour::kOopses;
     bool certain = false;  // false: not in the table
 };
-[[nodiscard]] GRANULE_API ExpectedBehaviour expected_behaviour(DrmDriver driver,
-                                                               std::optional<KernelRelease> release) noexcept;
+[[nodiscard]] ExpectedBehaviour expected_behaviour(DrmDriver driver, std::optional<KernelRelease> release) noexcept;
 
 }  // namespace granule

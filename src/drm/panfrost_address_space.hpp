@@ -23,7 +23,6 @@
 #include <atomic>
 #include <span>
 
-#include "mali/export.hpp"
 #include "mali/lock_region.hpp"
 #include "src/backend/backend.hpp"
 #include "src/bo.hpp"
@@ -31,7 +30,7 @@
 
 namespace granule {
 
-class GRANULE_API PanfrostAddressSpace final : public AddressSpaceBackend, private BackingLayout {
+class PanfrostAddressSpace final : public AddressSpaceBackend, private BackingLayout {
 public:
     // `facts` and `bos` outlive it, and so does `in_use`: who makes it sets that, and its end clears it.
     PanfrostAddressSpace(const KernelFacts& facts, const BoTable& bos, std::atomic<bool>& in_use) noexcept;

@@ -1,6 +1,7 @@
 #include "src/drm/panthor_address_space.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstdint>
 
@@ -40,8 +41,7 @@ bool shows_more(std::span<const Plan> plans) noexcept {
     });
 }
 
-VaRange hull_of(std::span<const Plan> plans) noexcept {
-    VaRange hull{};
+VaRange hull_of(std::span<const Plan> plans, VaRange hull = {}) noexcept {
     for (const Plan& plan : plans) {
         for (const PlanOp& op : plan.ops()) {
             hull = hull.hull(op.va);
@@ -141,8 +141,10 @@ Result<void, BackendFailure> PanthorAddressSpace::execute(std::span<const Plan> 
                 BackendFailure{error == ETIME ? Status::kTimedOut : Status::kBackendFailed, error, 0, 0, false});
         }
         // A VM that the queue has lost takes unmaps all the same, where its mappings are not what they were to be.
-        if (facts_.behaviour == KernelBehaviour::kOopses && check() == Status::kVmUnusable) {
-            return fail(BackendFailure{Status::kVmUnusable, 0, 0, 0, false});
+        if (facts_.behaviour == KernelBehaviour::kOopses) {
+            if (const Answer answer = ask(); answer.status != Status::kOk) {
+                return fail(BackendFailure{answer.status, answer.error, 0, 0, false});
+            }
         }
     }
     array_.reset();
@@ -163,11 +165,22 @@ Result<void, BackendFailure> PanthorAddressSpace::execute(std::span<const Plan> 
     if (Result<void, BackendFailure> rest = carry_out(); !rest) {
         return rest;
     }
-    if (kernel_cuts && facts_.behaviour == KernelBehaviour::kRealigns && check() == Status::kVmUnusable) {
-        const std::size_t last = plans.size() - 1;
-        return fail(BackendFailure{Status::kVmUnusable, 0, last, 0, true});
+    if (kernel_cuts && facts_.behaviour == KernelBehaviour::kRealigns) {
+        // Where that cannot be asked, nobody knows what was done: then it has failed, and is undone.
+        if (const Answer answer = ask(); answer.status != Status::kOk) {
+            const std::size_t last = plans.size() - 1;
+            return fail(BackendFailure{answer.status, answer.error, last, 0, true});
+        }
     }
     return {};
+}
+
+std::uint64_t PanthorAddressSpace::elements_of(const Plan& plan) const noexcept {
+    std::uint64_t elements = 0;
+    for (const PlanOp& op : plan.ops()) {
+        elements += BindArray::elements(op, rules());
+    }
+    return elements;
 }
 
 void PanthorAddressSpace::count(const Plan& plan) noexcept {
@@ -231,58 +244,85 @@ Status PanthorAddressSpace::status_of(int error) noexcept {
     return error == ENOMEM ? Status::kOutOfTableMemory : Status::kBackendFailed;
 }
 
-Result<void, BackendFailure> PanthorAddressSpace::submit(std::span<const Plan> plans,
-                                                         std::span<const SyncobjPoint> waits,
-                                                         std::span<const SyncobjPoint> signals) noexcept {
+Result<void, BackendFailure> PanthorAddressSpace::submit(std::span<const PlanGroup> groups) noexcept {
     const auto failed = [](Status status, int error) noexcept {
         return fail(BackendFailure{status, error, 0, 0, false});
     };
     if (vm_ == 0) {
         return failed(Status::kVmUnusable, 0);
     }
-    array_.reset();
-    for (const Plan& plan : plans) {
-        count(plan);
-        for (const PlanOp& op : plan.ops()) {
-            if (!array_.add(op, {}, bos_, rules())) {
-                return failed(Status::kOutOfHostMemory, 0);  // in parts it would not be all or nothing
-            }
+    VaRange touched{};
+    std::size_t syncs = 1;  // the queue's own
+    std::uint64_t elements = 0;
+    for (const PlanGroup& group : groups) {
+        touched = hull_of(group.plans, touched);
+        syncs += group.waits.size() + group.signals.size();
+        elements += group.plans.empty() ? 1U : 0U;
+        for (const Plan& plan : group.plans) {
+            elements += std::max<std::uint64_t>(elements_of(plan), 1);
         }
     }
-    if (array_.ops().empty() && waits.empty() && signals.empty()) {
+    array_.reset();
+    syncs_.clear();
+    if (!syncs_.reserve(syncs)) {
+        return failed(Status::kOutOfHostMemory, 0);
+    }
+    static_cast<void>(array_.hold(elements));  // without it they may still fit: neighbours are merged
+    for (const PlanGroup& group : groups) {
+        if (!add_group(group)) {
+            return failed(Status::kOutOfHostMemory, 0);  // in parts it would not be all or nothing
+        }
+    }
+    if (array_.ops().empty()) {
         return {};
     }
     if (const int error = queue_.prepare(); error != 0) {
         return failed(error == ENOMEM ? Status::kOutOfHostMemory : Status::kBackendFailed, error);
     }
-    syncs_.clear();
-    bool room = true;
-    for (const SyncobjPoint& point : waits) {
-        room = room && syncs_.push(sync_op(point, panthor::kSyncWait));
-    }
-    for (const SyncobjPoint& point : signals) {
-        room = room && syncs_.push(sync_op(point, panthor::kSyncSignal));
-    }
-    if (!room || !syncs_.push(sync_op(queue_.next(), panthor::kSyncSignal))) {
-        return failed(Status::kOutOfHostMemory, 0);
-    }
-
-    drm_panthor_vm_bind_op nothing;
-    nothing.flags = panthor::kOpSyncOnly;
-    const std::span<drm_panthor_vm_bind_op> ops = array_.ops().empty() ? std::span{&nothing, 1} : array_.ops();
-    // The queue is in order: what the first operation waits for, all of them do; what the last one signals, all have done.
-    const std::span<const drm_panthor_sync_op> syncs = syncs_.view();
-    if (ops.size() == 1) {
-        ops.front().syncs = object_array(syncs);
-    } else {
-        ops.front().syncs = object_array(syncs.first(waits.size()));
-        ops.back().syncs = object_array(syncs.subspan(waits.size()));
-    }
-    if (const int error = queue(ops); error != 0) {
+    attach(array_.ops().back(), queue_.next(), panthor::kSyncSignal);
+    if (const int error = queue(array_.ops()); error != 0) {
         return failed(status_of(error), error);
     }
-    queue_.queued(hull_of(plans));
+    queue_.queued(touched);
     return {};
+}
+
+// The queue is in order: what the first operation waits for, all of them do; what the last one signals, all have done.
+bool PanthorAddressSpace::add_group(const PlanGroup& group) noexcept {
+    array_.end_group();
+    const std::size_t first = array_.ops().size();
+    for (const Plan& plan : group.plans) {
+        count(plan);
+        for (const PlanOp& op : plan.ops()) {
+            if (!array_.add(op, {}, bos_, rules())) {
+                return false;
+            }
+        }
+    }
+    if (array_.ops().size() == first) {
+        if (group.waits.empty() && group.signals.empty()) {
+            return true;
+        }
+        if (!array_.add_nothing()) {
+            return false;
+        }
+    }
+    for (const SyncobjPoint& point : group.waits) {
+        attach(array_.ops()[first], point, panthor::kSyncWait);
+    }
+    for (const SyncobjPoint& point : group.signals) {
+        attach(array_.ops().back(), point, panthor::kSyncSignal);
+    }
+    return true;
+}
+
+// There is room for all that the array needs, so that they stay where they are; and what one operation has is attached to
+// it without another in between.
+void PanthorAddressSpace::attach(drm_panthor_vm_bind_op& op, const SyncobjPoint& point, std::uint32_t what) noexcept {
+    const bool pushed = syncs_.push(sync_op(point, what));
+    assert(pushed);
+    static_cast<void>(pushed);
+    op.syncs = object_array(syncs_.view().last(op.syncs.count + 1));
 }
 
 int PanthorAddressSpace::queue(std::span<drm_panthor_vm_bind_op> ops) noexcept {
@@ -305,15 +345,19 @@ bool PanthorAddressSpace::queue_is_in_the_way(std::span<const Plan> plans) const
 }
 
 Status PanthorAddressSpace::check() noexcept {
+    return ask().status;
+}
+
+PanthorAddressSpace::Answer PanthorAddressSpace::ask() noexcept {
     if (vm_ == 0) {
-        return Status::kVmUnusable;
+        return {Status::kVmUnusable, 0};
     }
     drm_panthor_vm_get_state request;
     request.vm_id = vm_;
-    if (file_.ioctl(panthor::kVmGetState, request) != 0) {
-        return Status::kBackendFailed;
+    if (const int error = file_.ioctl(panthor::kVmGetState, request); error != 0) {
+        return {Status::kBackendFailed, error};
     }
-    return request.state == panthor::kVmUsable ? Status::kOk : Status::kVmUnusable;
+    return {request.state == panthor::kVmUsable ? Status::kOk : Status::kVmUnusable, 0};
 }
 
 Result<void, BackendFailure> PanthorAddressSpace::renew() noexcept {

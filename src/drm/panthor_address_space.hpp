@@ -6,9 +6,12 @@
 // the VM for good, and its fence still looks like success: `check` asks, and `renew` begins with a new VM.
 //
 //     execute   plans --> [ op | op | op ]            VM_BIND, carried out when it returns
-//     submit    plans --> [ op | op | op ]            VM_BIND async: one job an element, in order
-//                           ^         ^
-//                         waits     signals, and a point of our own: whether the queue is empty
+//     submit    groups -> [ op | op | op ][ op | op ] VM_BIND async: one job an element, in order; one ioctl
+//                           ^         ^     ^    ^
+//                         waits   signals waits signals, and a point of our own: whether the queue is empty
+//
+// A group waits with its first element and signals with its last one; the kernel takes a fence that an earlier element of
+// the same array signals for one that is there.
 //
 // Order. A synchronous array does not wait for queued ones in the kernel. Where the two touch the same 2 MiB windows, ours
 // waits for the queue first (kTimedOut after `queue_wait`: nothing changed). On kernels that oops it always does:
@@ -54,7 +57,6 @@
 #include <cstdint>
 #include <span>
 
-#include "mali/export.hpp"
 #include "mali/lock_region.hpp"
 #include "src/array.hpp"
 #include "src/backend/backend.hpp"
@@ -84,7 +86,7 @@ struct BindTraffic {
     std::uint64_t pieces = 0;      // all but the first element of each operation
 };
 
-class GRANULE_API PanthorAddressSpace final : public AddressSpaceBackend, private BackingLayout {
+class PanthorAddressSpace final : public AddressSpaceBackend, private BackingLayout {
 public:
     // `file`, `facts` and `bos` outlive it. EINVAL: more VA than the kernel gives a user; EBUSY: the file has as many VMs
     // as it may have (32).
@@ -98,10 +100,9 @@ public:
 
     [[nodiscard]] Status hold(std::span<const Plan> plans) noexcept override;
     [[nodiscard]] Result<void, BackendFailure> execute(std::span<const Plan> plans) noexcept override;
-    // A point that is waited for needs its fence to be there already, even if unsignalled (EINVAL): the kernel does not
-    // wait for one to come.
-    [[nodiscard]] Result<void, BackendFailure> submit(std::span<const Plan> plans, std::span<const SyncobjPoint> waits,
-                                                      std::span<const SyncobjPoint> signals) noexcept override;
+    // A point that is waited for needs its fence to be there already, even if unsignalled (EINVAL), or to be signalled by
+    // an earlier group: the kernel does not wait for one to come.
+    [[nodiscard]] Result<void, BackendFailure> submit(std::span<const PlanGroup> groups) noexcept override;
     [[nodiscard]] Status check() noexcept override;
     // Where the file has no room for a VM more, the old one goes first: on failure there is none then, as lost as before.
     [[nodiscard]] Result<void, BackendFailure> renew() noexcept override;
@@ -128,11 +129,19 @@ private:
     void destroy_vm(std::uint32_t vm) noexcept;
     [[nodiscard]] int create_dummy() noexcept;  // 0 or an errno
     [[nodiscard]] BindArrayRules rules() const noexcept;
+    [[nodiscard]] std::uint64_t elements_of(const Plan& plan) const noexcept;  // in the array, at most
     void count(const Plan& plan) noexcept;
     [[nodiscard]] bool queue_is_in_the_way(std::span<const Plan> plans) const noexcept;
     // The array, now or later. Later: 0 or an errno.
     [[nodiscard]] Result<void, BackendFailure> carry_out() noexcept;
     [[nodiscard]] int queue(std::span<drm_panthor_vm_bind_op> ops) noexcept;
+    [[nodiscard]] bool add_group(const PlanGroup& group) noexcept;  // false: out of memory
+    void attach(drm_panthor_vm_bind_op& op, const SyncobjPoint& point, std::uint32_t what) noexcept;
+    struct Answer {
+        Status status = Status::kOk;
+        int error = 0;
+    };
+    [[nodiscard]] Answer ask() noexcept;  // as `check`
     [[nodiscard]] BackendFailure failure(int error, std::size_t element, bool entered) noexcept;
     [[nodiscard]] Status status_of(int error) noexcept;
 

@@ -24,7 +24,7 @@ Result<Owned<SyncobjTimeline>, OsError> SyncobjTimeline::create(const DrmFile& f
         file.calls().syncobj_destroy(file.fd(), syncobj);
         return fail(OsError{error == EOPNOTSUPP ? Status::kNotSupported : Status::kOsFailed, "SYNCOBJ_QUERY", error});
     }
-    Owned<SyncobjTimeline> timeline = make_owned<SyncobjTimeline>(memory, file, syncobj);
+    Owned<SyncobjTimeline> timeline = make_owned<SyncobjTimeline>(memory, file, syncobj, Ends::kWithTimeline);
     if (!timeline) {
         file.calls().syncobj_destroy(file.fd(), syncobj);
         return fail(OsError{Status::kOutOfHostMemory, "", ENOMEM});
@@ -32,8 +32,23 @@ Result<Owned<SyncobjTimeline>, OsError> SyncobjTimeline::create(const DrmFile& f
     return timeline;
 }
 
+Result<Owned<SyncobjTimeline>, OsError> SyncobjTimeline::adopt(const DrmFile& file, std::uint32_t syncobj,
+                                                               NodeMemory memory) noexcept {
+    std::uint64_t value = 0;
+    if (const int error = file.calls().syncobj_query(file.fd(), syncobj, value); error != 0) {
+        return fail(OsError{error == EOPNOTSUPP ? Status::kNotSupported : Status::kOsFailed, "SYNCOBJ_QUERY", error});
+    }
+    Owned<SyncobjTimeline> timeline = make_owned<SyncobjTimeline>(memory, file, syncobj, Ends::kLater);
+    if (!timeline) {
+        return fail(OsError{Status::kOutOfHostMemory, "", ENOMEM});
+    }
+    return timeline;
+}
+
 SyncobjTimeline::~SyncobjTimeline() {
-    file_.calls().syncobj_destroy(file_.fd(), syncobj_);
+    if (ends_ == Ends::kWithTimeline) {
+        file_.calls().syncobj_destroy(file_.fd(), syncobj_);
+    }
 }
 
 std::uint64_t SyncobjTimeline::value() const noexcept {

@@ -1,4 +1,4 @@
-// A timeline that a kernel keeps: a timeline syncobj of a DRM file, owned.
+// A timeline that a kernel keeps: a timeline syncobj of a DRM file, owned or somebody else's.
 //
 // The kernel chains the points of a syncobj in the order in which it is asked for them. Whoever asks, `signal` or a
 // queued array of binds, has to ask for higher and higher points; one that is not higher than what is already reached is
@@ -15,7 +15,6 @@
 #include <chrono>
 #include <cstdint>
 
-#include "mali/export.hpp"
 #include "mali/result.hpp"
 #include "src/drm/drm_file.hpp"
 #include "src/owned.hpp"
@@ -25,14 +24,19 @@
 namespace granule {
 
 // `timeout` from now, as the kernel wants it: nanoseconds of CLOCK_MONOTONIC. A time that is too long is for ever.
-[[nodiscard]] GRANULE_API std::int64_t monotonic_deadline(std::chrono::nanoseconds timeout) noexcept;
+[[nodiscard]] std::int64_t monotonic_deadline(std::chrono::nanoseconds timeout) noexcept;
 
-class GRANULE_API SyncobjTimeline final : public TimelineSource {
+class SyncobjTimeline final : public TimelineSource {
 public:
     // `file` outlives it.
     [[nodiscard]] static Result<Owned<SyncobjTimeline>, OsError> create(const DrmFile& file,
                                                                         NodeMemory memory) noexcept;
-    SyncobjTimeline(const DrmFile& file, std::uint32_t syncobj) noexcept : file_(file), syncobj_(syncobj) {}
+    // Over a syncobj that stays its maker's, and outlives the timeline. ENOENT: there is none of that name.
+    [[nodiscard]] static Result<Owned<SyncobjTimeline>, OsError> adopt(const DrmFile& file, std::uint32_t syncobj,
+                                                                       NodeMemory memory) noexcept;
+    enum class Ends : std::uint8_t { kWithTimeline, kLater };
+    SyncobjTimeline(const DrmFile& file, std::uint32_t syncobj, Ends ends) noexcept
+        : file_(file), syncobj_(syncobj), ends_(ends) {}
     ~SyncobjTimeline() override;
 
     [[nodiscard]] std::uint32_t syncobj() const noexcept { return syncobj_; }
@@ -47,6 +51,7 @@ private:
 
     const DrmFile& file_;
     const std::uint32_t syncobj_;
+    const Ends ends_;
     mutable std::atomic<std::uint64_t> reached_ = 0;  // only goes up
 };
 

@@ -92,9 +92,9 @@ public:
 
     [[nodiscard]] BoTable& bos() noexcept override { return device_->bos(); }
     [[nodiscard]] int fd() const noexcept override { return device_->file().fd(); }
-    [[nodiscard]] VaRange vm_space() const noexcept override { return device_->vm_space(); }
-    [[nodiscard]] Result<std::unique_ptr<ReplayedVm>, Status> create_vm(const VmConfig& config) override;
-    [[nodiscard]] Result<BoId, Status> create_bo(const BoRequest& request) override {
+    [[nodiscard]] VaRange vm_space() const noexcept override { return device_->properties().vm_space; }
+    [[nodiscard]] Result<std::unique_ptr<ReplayedVm>, OsError> create_vm(const VmConfig& config) override;
+    [[nodiscard]] Result<BoId, OsError> create_bo(const BoRequest& request) override {
         return device_->create_bo(possible(request));
     }
 
@@ -119,14 +119,14 @@ private:
     Owned<DrmDevice> device_;
 };
 
-Result<std::unique_ptr<ReplayedVm>, Status> DrmFileOfTrace::create_vm(const VmConfig& config) {
-    Result<Owned<Vm>, Status> vm = device_->create_vm(config);
+Result<std::unique_ptr<ReplayedVm>, OsError> DrmFileOfTrace::create_vm(const VmConfig& config) {
+    Result<Owned<Vm>, OsError> vm = device_->create_vm(config);
     if (!vm) {
         return fail(vm.error());
     }
     Owned<Timeline> timeline;
     if (device_->facts().driver == DrmDriver::kPanthor) {
-        Result<Owned<Timeline>, Status> made = device_->create_timeline();
+        Result<Owned<Timeline>, OsError> made = device_->create_timeline();
         if (!made) {
             return fail(made.error());
         }

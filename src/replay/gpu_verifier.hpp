@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "src/device.hpp"
 #include "src/replay/verifier.hpp"
+#include "src/soft_device.hpp"
 
 namespace granule::replay {
 

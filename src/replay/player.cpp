@@ -87,15 +87,15 @@ Result<TracedVm*, Stop> Player::make_vm(TracedFile& in, std::uint32_t id, const 
     // One zone over all of it: the addresses are the program's.
     config.zones[static_cast<std::size_t>(VaZone::kMain)] = space;
     config.made_by = record_.line;
-    Result<std::unique_ptr<ReplayedVm>, Status> vm = in.on->create_vm(config);
+    Result<std::unique_ptr<ReplayedVm>, OsError> vm = in.on->create_vm(config);
     if (!vm) {
-        if (vm.error() == Status::kOutOfRange && device_->gpu() != nullptr) {
+        if (vm.error().status == Status::kOutOfRange && device_->gpu() != nullptr) {
             const mali::GpuModel& gpu = *device_->gpu();
             return fail(
                 record_.bad(fmt::format("a VM with addresses up to {:#x}", space.end.raw()),
                             fmt::format("{} translates {} bits; choose a GPU with more", gpu.name, gpu.va_bits)));
         }
-        return fail(record_.refused(vm.error()));
+        return fail(record_.refused(vm.error().status));
     }
     made->on = std::move(*vm);
     ++record_.counts.vms;
@@ -157,10 +157,11 @@ Result<Oracle::BoNumber, Stop> Player::make_bo(trace::GemHandle handle, BoReques
         }
         id = *made;
     } else {
-        const Result<BoId, Status> made = on.create_bo(request);
+        const Result<BoId, OsError> made = on.create_bo(request);
         if (!made) {
             BindError error;
-            error.status = made.error();
+            error.status = made.error().status;
+            error.error = made.error().error;
             return fail(no_bo(error, request.bytes));
         }
         id = *made;

@@ -35,11 +35,11 @@
 
 #include "mali/gpu_model.hpp"
 #include "mali/result.hpp"
-#include "src/device.hpp"
 #include "src/drm/kernel_facts.hpp"
 #include "src/replay/options.hpp"
 #include "src/replay/result.hpp"
 #include "src/replay/stop.hpp"
+#include "src/soft_device.hpp"
 #include "src/trace/call.hpp"
 
 namespace granule::replay {

@@ -18,13 +18,13 @@
 #include "mali/result.hpp"
 #include "src/backend/bo_backend.hpp"
 #include "src/bo.hpp"
-#include "src/device.hpp"
 #include "src/drm/kernel_facts.hpp"
 #include "src/replay/hash.hpp"
 #include "src/replay/options.hpp"
 #include "src/replay/result.hpp"
 #include "src/replay/stop.hpp"
 #include "src/replay/verifier.hpp"
+#include "src/soft_device.hpp"
 #include "src/trace/call.hpp"
 #include "src/transaction.hpp"
 #include "src/vm.hpp"
@@ -77,9 +77,9 @@ public:
     [[nodiscard]] virtual int fd() const noexcept { return -1; }
     // What a VM gets whose program asked for no particular space.
     [[nodiscard]] virtual VaRange vm_space() const noexcept = 0;
-    [[nodiscard]] virtual Result<std::unique_ptr<ReplayedVm>, Status> create_vm(const VmConfig& config) = 0;
+    [[nodiscard]] virtual Result<std::unique_ptr<ReplayedVm>, OsError> create_vm(const VmConfig& config) = 0;
     // What the device does not know of `request` (caching, heaps) is left out: no memory is looked at.
-    [[nodiscard]] virtual Result<BoId, Status> create_bo(const BoRequest& request) = 0;
+    [[nodiscard]] virtual Result<BoId, OsError> create_bo(const BoRequest& request) = 0;
 
     // Whether a kernel shows a BO itself, at a VA of its choice, from its creation to its end (panfrost). Where that is
     // not so, the replay maps it where the trace says.

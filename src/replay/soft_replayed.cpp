@@ -108,9 +108,9 @@ public:
     explicit SoftFile(SoftDevice& device) : device_(device) {}
 
     [[nodiscard]] BoTable& bos() noexcept override { return device_.bos(); }
-    [[nodiscard]] VaRange vm_space() const noexcept override { return device_.vm_space(); }
-    [[nodiscard]] Result<std::unique_ptr<ReplayedVm>, Status> create_vm(const VmConfig& config) override;
-    [[nodiscard]] Result<BoId, Status> create_bo(const BoRequest& request) override {
+    [[nodiscard]] VaRange vm_space() const noexcept override { return device_.properties().default_vm_space; }
+    [[nodiscard]] Result<std::unique_ptr<ReplayedVm>, OsError> create_vm(const VmConfig& config) override;
+    [[nodiscard]] Result<BoId, OsError> create_bo(const BoRequest& request) override {
         return device_.create_bo(request.bytes, request.made_by);
     }
 
@@ -118,12 +118,12 @@ private:
     SoftDevice& device_;
 };
 
-Result<std::unique_ptr<ReplayedVm>, Status> SoftFile::create_vm(const VmConfig& config) {
-    Result<Owned<Vm>, Status> vm = device_.create_vm(config);
+Result<std::unique_ptr<ReplayedVm>, OsError> SoftFile::create_vm(const VmConfig& config) {
+    Result<Owned<Vm>, OsError> vm = device_.create_vm(config);
     if (!vm) {
         return fail(vm.error());
     }
-    Result<Owned<Timeline>, Status> timeline = device_.timelines().create();
+    Result<Owned<Timeline>, OsError> timeline = device_.create_timeline();
     if (!timeline) {
         return fail(timeline.error());
     }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +53,14 @@ inline constexpr std::uint64_t kMi = std::uint64_t{1} << 20;
         plan.touched = plan.touched.hull(op.va);
     }
     return plan;
+}
+
+// Plans between one set of fences.
+[[nodiscard]] inline Result<void, BackendFailure> submit(PanthorAddressSpace& space, std::span<const Plan> plans,
+                                                         std::span<const SyncobjPoint> waits,
+                                                         std::span<const SyncobjPoint> signals) {
+    const PlanGroup group{plans, waits, signals};
+    return space.submit({&group, 1});
 }
 
 // What the driver tells of such a kernel.
@@ -111,7 +120,7 @@ struct AddressSpaceFixture {
         return std::move(*space);
     }
     [[nodiscard]] BoId make_bo(std::uint64_t bytes) {
-        const Result<BoId, Status> bo = bos.create(bytes, BoMemory::kHuge, 0);
+        const Result<BoId, OsError> bo = bos.create(bytes, BoMemory::kHuge, 0);
         REQUIRE(bo.has_value());
         made.push_back(*bo);
         return *bo;

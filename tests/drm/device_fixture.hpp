@@ -48,8 +48,14 @@ struct DeviceFixture {
         request.bytes = bytes;
         return make_bo(request);
     }
+    [[nodiscard]] BoId make_shareable_bo(std::uint64_t bytes) const {
+        BoRequest request;
+        request.bytes = bytes;
+        request.shareable = true;
+        return make_bo(request);
+    }
     [[nodiscard]] BoId make_bo(const BoRequest& request) const {
-        const Result<BoId, Status> id = device->create_bo(request);
+        const Result<BoId, OsError> id = device->create_bo(request);
         REQUIRE(id.has_value());
         return *id;
     }
@@ -57,7 +63,7 @@ struct DeviceFixture {
         VmConfig config;
         config.space = space;
         config.journal_capacity = 256;
-        Result<Owned<Vm>, Status> vm = device->create_vm(config);
+        Result<Owned<Vm>, OsError> vm = device->create_vm(config);
         REQUIRE(vm.has_value());
         return std::move(*vm);
     }
@@ -78,6 +84,11 @@ struct DeviceFixture {
     FakeDrm drm;
     Owned<DrmDevice> device;
 };
+
+inline Status status_of_sync(Device& device, const CacheSync& part) {
+    const Result<void, OsError> done = device.sync_caches({&part, 1});
+    return done ? Status::kOk : done.error().status;
+}
 
 inline constexpr std::array kDrivers{DrmDriver::kPanthor, DrmDriver::kPanfrost};
 

@@ -164,6 +164,7 @@ private:
             step("create a BO", 0, [&] {
                 BoRequest request;
                 request.bytes = 6 * kMiB;
+                request.shareable = true;
                 return keep(device_->create_bo(request), bo);
             });
         }

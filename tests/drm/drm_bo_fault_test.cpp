@@ -22,6 +22,7 @@ public:
             BoRequest request;
             request.bytes = 5000;
             request.cpu_cached = cached && device_.facts().cpu_cached_bos;
+            request.shareable = true;
             BoId id = kNoBo;
             step([&] { return keep(device_.create_bo(request), id); });
             if (id != kNoBo) {
@@ -65,12 +66,13 @@ private:
         step([&] { return bos().set_label(bo, "vertices") == Status::kOk; });
         step([&] { return bos().map_cpu(bo).has_value(); });
         if (device_.facts().cpu_cached_bos) {
-            step([&] { return backend().sync(bo, BoOffset{0}, bo.size, CacheOp::kFlush) == Status::kOk; });
+            const CacheSync whole{&bo, BoOffset{0}, bo.size, CacheOp::kFlush};
+            step([&] { return device_.sync_caches({&whole, 1}).has_value(); });
         }
         if (panfrost_) {
-            step([&] { return backend().wait(bo, 0) == Status::kOk; });
-            step([&] { return backend().set_evictable(bo, true).has_value(); });
-            step([&] { return backend().set_evictable(bo, false).has_value(); });
+            step([&] { return device_.wait_bo(bo, 0).has_value(); });
+            step([&] { return device_.set_evictable(bo, true).has_value(); });
+            step([&] { return device_.set_evictable(bo, false).has_value(); });
         }
     }
 
@@ -171,10 +173,10 @@ TEST_CASE("the device is gone: every BO ends all the same") {
     for (const DrmDriver driver : kDrivers) {
         FailingDevice failing(newest(driver));
         const BoRequest request{.bytes = 4096};
-        const Result<BoId, Status> id = failing.device->create_bo(request);
+        const Result<BoId, OsError> id = failing.device->create_bo(request);
         REQUIRE(id.has_value());
         failing.calls.fail_device();
-        CHECK(failing.device->create_bo(request).error() == Status::kOsFailed);
+        CHECK(failing.device->create_bo(request).error().status == Status::kOsFailed);
         CHECK_FALSE(failing.device->bos().map_cpu(*failing.device->bos().find(*id)).has_value());
         failing.device->bos().release(*failing.device->bos().find(*id), 1);
         CHECK(failing.device->bos().live() == 0);

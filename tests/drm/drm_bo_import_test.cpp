@@ -39,7 +39,7 @@ TEST_CASE("a BO that was exported comes back as itself") {
         for (const FakeKernel& kernel : {newest(driver), oldest(driver)}) {
             CAPTURE(to_string(driver));
             DeviceFixture fixture(kernel);
-            const BoId id = fixture.make_bo(4096);
+            const BoId id = fixture.make_shareable_bo(4096);
             const int dma_buf = fixture.dma_buf_of(id);
             CHECK(fixture.import(dma_buf) == id);
             CHECK(fixture.bo(id).references() == 2);
@@ -63,6 +63,7 @@ TEST_CASE("a BO of another file of the device is what it is there, where the dri
         request.bytes = 8192;
         request.cpu_visible = driver == DrmDriver::kPanfrost;  // whose kernel has no word for it
         request.executable = true;
+        request.shareable = true;
         const BoId id = fixture.make_bo(request);
         const int dma_buf = fixture.dma_buf_of(id);
         const Result<BoId, OsError> imported = (*other)->import_bo(dma_buf, 7);
@@ -95,7 +96,7 @@ TEST_CASE("an imported BO, and one whose origin no driver tells, is its exporter
             const int foreign = fixture.drm.make_foreign_dma_buf(4096);
             const BoId id = fixture.import(foreign);
             CHECK(fixture.bo(id).imported);
-            CHECK(fixture.device->bo_backend().sync(fixture.bo(id), BoOffset{0}, 4096, CacheOp::kFlush) ==
+            CHECK(status_of_sync(*fixture.device, {&fixture.bo(id), BoOffset{0}, 4096, CacheOp::kFlush}) ==
                   Status::kNotSupported);
             fixture.release(id);
             fixture.drm.close(foreign);
@@ -103,17 +104,22 @@ TEST_CASE("an imported BO, and one whose origin no driver tells, is its exporter
     }
 }
 
-TEST_CASE("panthor: a BO for one VM only is not exported, and is what it was") {
+TEST_CASE("panthor: a BO for one VM only is neither made shareable nor exported, and is what it was") {
     const DeviceFixture fixture(newest(DrmDriver::kPanthor));
     const Owned<Vm> vm = fixture.make_vm();
     BoRequest request;
     request.bytes = 4096;
     request.only_for_vm = vm->backend().kernel_id();
+    request.shareable = true;
+    CHECK(fixture.device->create_bo(request).error().status == Status::kBadArgument);
+    request.shareable = false;
     const BoId id = fixture.make_bo(request);
     const FakeDrmCensus before = fixture.drm.census();
     const Result<int, OsError> dma_buf = fixture.device->export_bo(fixture.bo(id));
     REQUIRE_FALSE(dma_buf.has_value());
-    CHECK(dma_buf.error().error == EINVAL);
+    CHECK(dma_buf.error().status == Status::kBadArgument);
+    // The kernel would refuse it too.
+    CHECK(fixture.device->bo_backend().export_dma_buf(fixture.bo(id)).error().error == EINVAL);
     CHECK(fixture.drm.census() == before);
     fixture.release(id);
 }
@@ -139,7 +145,8 @@ struct Meeting {
         device = std::move(*opened);
         BoRequest request;
         request.bytes = 3 * kMiB;
-        const Result<BoId, Status> made = device->create_bo(request);
+        request.shareable = true;
+        const Result<BoId, OsError> made = device->create_bo(request);
         REQUIRE(made.has_value());
         first = *made;
         REQUIRE(bos().map_cpu(*bos().find(first)).has_value());

@@ -44,9 +44,9 @@ TEST_CASE("a BO of no bytes is refused before the kernel is asked") {
         for (const std::uint64_t bytes : {std::uint64_t{0}, kMaxVaEnd + 1, ~std::uint64_t{0}}) {
             BoRequest request;
             request.bytes = bytes;
-            const Result<BoId, Status> id = fixture.device->create_bo(request);
+            const Result<BoId, OsError> id = fixture.device->create_bo(request);
             REQUIRE_FALSE(id.has_value());
-            CHECK(id.error() == Status::kBadArgument);
+            CHECK(id.error().status == Status::kBadArgument);
         }
         CHECK(asked() == before);
     }
@@ -55,10 +55,10 @@ TEST_CASE("a BO of no bytes is refused before the kernel is asked") {
 Status refusal(const FakeKernel& kernel, const BoRequest& request) {
     const DeviceFixture fixture(kernel);
     const FakeDrmCensus before = fixture.drm.census();
-    const Result<BoId, Status> id = fixture.device->create_bo(request);
+    const Result<BoId, OsError> id = fixture.device->create_bo(request);
     REQUIRE_FALSE(id.has_value());
     CHECK(fixture.drm.census() == before);
-    return id.error();
+    return id.error().status;
 }
 
 TEST_CASE("what a driver cannot make is refused, and says whether any could") {
@@ -195,25 +195,27 @@ TEST_CASE("caches are flushed for a part that lies in the BO, where the driver c
     for (const DrmDriver driver : kDrivers) {
         CAPTURE(to_string(driver));
         const DeviceFixture fixture(newest(driver));
-        DrmBoBackend& backend = fixture.device->bo_backend();
         BoRequest request;
         request.bytes = 8192;
         request.cpu_cached = true;
         const BoId id = fixture.make_bo(request);
         const Bo& bo = fixture.bo(id);
+        const auto sync = [&](std::uint64_t offset, std::uint64_t bytes, CacheOp operation) {
+            return status_of_sync(*fixture.device, {&bo, BoOffset{offset}, bytes, operation});
+        };
         for (const CacheOp operation : {CacheOp::kFlush, CacheOp::kFlushAndInvalidate}) {
-            CHECK(backend.sync(bo, BoOffset{0}, 8192, operation) == Status::kOk);
-            CHECK(backend.sync(bo, BoOffset{100}, 1, operation) == Status::kOk);
-            CHECK(backend.sync(bo, BoOffset{8192}, 0, operation) == Status::kOk);
-            CHECK(backend.sync(bo, BoOffset{8192}, 1, operation) == Status::kOutOfRange);
-            CHECK(backend.sync(bo, BoOffset{8193}, 0, operation) == Status::kOutOfRange);
-            CHECK(backend.sync(bo, BoOffset{1}, ~std::uint64_t{0}, operation) == Status::kOutOfRange);
+            CHECK(sync(0, 8192, operation) == Status::kOk);
+            CHECK(sync(100, 1, operation) == Status::kOk);
+            CHECK(sync(8192, 0, operation) == Status::kOk);
+            CHECK(sync(8192, 1, operation) == Status::kOutOfRange);
+            CHECK(sync(8193, 0, operation) == Status::kOutOfRange);
+            CHECK(sync(1, ~std::uint64_t{0}, operation) == Status::kOutOfRange);
         }
         fixture.release(id);
 
         const DeviceFixture old(oldest(driver));
         const BoId other = old.make_bo(4096);
-        CHECK(old.device->bo_backend().sync(old.bo(other), BoOffset{0}, 4096, CacheOp::kFlush) ==
+        CHECK(status_of_sync(*old.device, {&old.bo(other), BoOffset{0}, 4096, CacheOp::kFlush}) ==
               Status::kNotSupported);
         old.release(other);
     }
@@ -241,9 +243,9 @@ TEST_CASE("panfrost waits for a BO; panthor, whose kernel does not know, says so
         DrmBoBackend& backend = fixture.device->bo_backend();
         const BoId id = fixture.make_bo(4096);
         if (driver == DrmDriver::kPanfrost) {
-            CHECK(backend.wait(fixture.bo(id), 0) == Status::kOk);
+            CHECK(backend.wait(fixture.bo(id), 0).has_value());
         } else {
-            CHECK(backend.wait(fixture.bo(id), 0) == Status::kNotSupported);
+            CHECK(backend.wait(fixture.bo(id), 0).error().status == Status::kNotSupported);
             CHECK(backend.set_evictable(fixture.bo(id), true).error().status == Status::kNotSupported);
         }
         fixture.release(id);

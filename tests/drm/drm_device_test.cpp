@@ -34,7 +34,7 @@ TEST_CASE("an adopted file is the same file by another number: the same handles,
             const Result<Owned<DrmDevice>, OsError> device = DrmDevice::adopt(fd, over(drm));
             REQUIRE(device.has_value());
             CHECK((*device)->file().fd() != fd);
-            const Result<BoId, Status> id = (*device)->create_bo({.bytes = 4096});
+            const Result<BoId, OsError> id = (*device)->create_bo({.bytes = 4096});
             REQUIRE(id.has_value());
             Bo& bo = *(*device)->bos().find(*id);
             CHECK(drm.object_of(fd, bo.gem) == drm.object_of((*device)->file().fd(), bo.gem));
@@ -80,16 +80,16 @@ TEST_CASE("a VM has what the driver gives, without the half that is panthor's ow
     for (const DrmDriver driver : kDrivers) {
         CAPTURE(to_string(driver));
         const DeviceFixture fixture(newest(driver));
-        const VaRange all = fixture.device->vm_space();
+        const VaRange all = fixture.device->properties().vm_space;
         const VaRange lower{Va{0}, Va{std::uint64_t{1} << 47}};
         CHECK(fixture.make_vm()->config().space == (driver == DrmDriver::kPanthor ? lower : all));
         const VaRange part{Va{kGiB}, Va{2 * kGiB}};
         CHECK(fixture.make_vm(part)->config().space == part);
         VmConfig config;
         config.space = {Va{kGiB}, all.end + kPageBytes};
-        CHECK(fixture.device->create_vm(config).error() == Status::kOutOfRange);
+        CHECK(fixture.device->create_vm(config).error().status == Status::kOutOfRange);
         config.space = {Va{2 * kGiB}, Va{kGiB}};
-        CHECK(fixture.device->create_vm(config).error() == Status::kBadArgument);
+        CHECK(fixture.device->create_vm(config).error().status == Status::kBadArgument);
         CHECK(fixture.drm.census().vms == 0);
     }
 }
@@ -102,8 +102,11 @@ TEST_CASE("panthor: VMs are as many as the kernel gives, each with its number") 
         vms.push_back(fixture.make_vm({Va{kGiB}, Va{2 * kGiB}}));
         CHECK(vms.back()->backend().kernel_id() == i);
     }
-    const Result<Owned<Vm>, Status> one_more = fixture.device->create_vm({});
+    const Result<Owned<Vm>, OsError> one_more = fixture.device->create_vm({});
     REQUIRE_FALSE(one_more.has_value());
+    CHECK(one_more.error().status == Status::kOsFailed);
+    CHECK(one_more.error().error == EBUSY);
+    CHECK(std::string_view(one_more.error().call) == "VM_CREATE");
     vms.pop_back();
     vms.push_back(fixture.make_vm());
 }
@@ -114,7 +117,7 @@ TEST_CASE("panfrost: a file has one VM at a time, and a failed one does not coun
     bad.zones[0] = {Va{0}, Va{kGiB}};  // not in the space
     CHECK_FALSE(fixture.device->create_vm(bad).has_value());
     Owned<Vm> vm = fixture.make_vm();
-    CHECK(fixture.device->create_vm({}).error() == Status::kNotSupported);
+    CHECK(fixture.device->create_vm({}).error().status == Status::kNotSupported);
     vm = {};
     vm = fixture.make_vm();
     CHECK(vm->backend().kernel_id() == 0);
@@ -123,7 +126,7 @@ TEST_CASE("panfrost: a file has one VM at a time, and a failed one does not coun
 TEST_CASE("panthor: a timeline is a syncobj of the file, signalled from either side") {
     const DeviceFixture fixture(newest(DrmDriver::kPanthor));
     {
-        const Result<Owned<Timeline>, Status> timeline = fixture.device->create_timeline();
+        const Result<Owned<Timeline>, OsError> timeline = fixture.device->create_timeline();
         REQUIRE(timeline.has_value());
         const std::uint32_t syncobj = DrmDevice::syncobj_of(**timeline);
         CHECK(syncobj != 0);

@@ -19,7 +19,7 @@ public:
 
     // Handles are given in order, from 1 on.
     [[nodiscard]] BoId make(std::uint64_t bytes, bool imported = false) {
-        const Result<BoId, Status> bo = bos_.create(bytes, BoMemory::kHuge, 0);
+        const Result<BoId, OsError> bo = bos_.create(bytes, BoMemory::kHuge, 0);
         REQUIRE(bo.has_value());
         bos_.find(*bo)->imported = imported;
         return *bo;
@@ -31,14 +31,15 @@ public:
 private:
     class Backend final : public BoBackend {
     public:
-        [[nodiscard]] Status create(Bo& bo, const BoRequest& request) noexcept override {
+        [[nodiscard]] Result<void, OsError> create(Bo& bo, const BoRequest& request) noexcept override {
             bo.size = request.bytes;
             bo.gem = ++last_;
-            return Status::kOk;
+            return {};
         }
         void destroy(Bo&) noexcept override {}
         [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo&) noexcept override { return fail(Status::kNotSupported); }
         void unmap_cpu(Bo&, std::byte*) noexcept override {}
+        [[nodiscard]] Status map_cpu_at(Bo&, std::byte*, CpuAccess) noexcept override { return Status::kNotSupported; }
 
     private:
         std::uint32_t last_ = 0;

@@ -252,6 +252,7 @@ public:
         return ENOTTY;
     }
     int map(int, std::uint64_t, std::size_t, int, std::byte*&) noexcept override { return EBADF; }
+    int map_at(int, std::uint64_t, std::size_t, int, std::byte*) noexcept override { return EBADF; }
     void unmap(std::byte*, std::size_t) noexcept override {}
     int close_handle(int, std::uint32_t) noexcept override { return EBADF; }
     int export_handle(int, std::uint32_t, int&) noexcept override { return EBADF; }

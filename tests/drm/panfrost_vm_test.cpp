@@ -232,7 +232,7 @@ TEST_CASE("every call and every allocation of mapped BOs fails once: the kernel,
                 config.calls = &calls;
                 const Result<Owned<DrmDevice>, OsError> device = DrmDevice::open(FakeDrm::kPath, config);
                 REQUIRE(device.has_value());
-                const Result<Owned<Vm>, Status> vm = (*device)->create_vm({});
+                const Result<Owned<Vm>, OsError> vm = (*device)->create_vm({});
                 REQUIRE(vm.has_value());
                 calls.fail_kind(kind, call, error);
                 CHECK(mapped_life(**device, drm, **vm) == (kind == DrmCallKind::kCreateBo ? 1 : 0));

@@ -377,7 +377,7 @@ TEST_CASE("after detach the GPU sees nothing, even where unmapping fails or the 
             if (queue_hangs) {
                 test.drm.hold_queues();
             }
-            REQUIRE(space->submit({&later, 1}, {}, {}).has_value());
+            REQUIRE(submit(*space, {&later, 1}, {}, {}).has_value());
             if (unmap_fails) {
                 test.calls.fail_kind(DrmCallKind::kVmBind, 0, ENOMEM);
             }
@@ -391,7 +391,7 @@ TEST_CASE("after detach the GPU sees nothing, even where unmapping fails or the 
             if (space->kernel_id() == 0) {
                 CHECK(space->check() == Status::kVmUnusable);
                 CHECK(space->execute({&first, 1}).error().status == Status::kVmUnusable);
-                CHECK(space->submit({&first, 1}, {}, {}).error().status == Status::kVmUnusable);
+                CHECK(submit(*space, {&first, 1}, {}, {}).error().status == Status::kVmUnusable);
                 space->detach();
             }
         }
@@ -405,7 +405,7 @@ TEST_CASE("renew puts an empty VM in the place of the old one, or changes nothin
     const std::array plans{plan_of({map_op(at(0x400000, 8 * kMi), bo, 0)}),
                            plan_of({map_op(at(0x2000000, kMi), kNoBo, 0)})};
     REQUIRE(space->hold(plans) == Status::kOk);
-    REQUIRE(space->submit(plans, {}, {}).has_value());
+    REQUIRE(submit(*space, plans, {}, {}).has_value());
     const std::uint32_t old = space->kernel_id();
     test.calls.fail_kind(DrmCallKind::kVmCreate, 0, ENOMEM);
     const Result<void, BackendFailure> failed = space->renew();
@@ -420,7 +420,7 @@ TEST_CASE("renew puts an empty VM in the place of the old one, or changes nothin
     CHECK(test.drm.census().vms == 1);
     CHECK(test.drm.census().handles == 2);  // the BO, and what sparse shows
     CHECK(test.leaves(*space).empty());
-    REQUIRE(space->submit(plans, {}, {}).has_value());
+    REQUIRE(submit(*space, plans, {}, {}).has_value());
     REQUIRE(space->execute(plans).has_value());
     CHECK(test.page(*space, 0x2000000).mapped);
     space->detach();

@@ -156,5 +156,54 @@ TEST_CASE("P3: a queued transaction that fails in the kernel is found out, and a
     }
 }
 
+TEST_CASE("P3: what the kernel was left to cut is undone where nobody can say whether it lost the VM over it") {
+    VmOnPanthor test(KernelBehaviour::kRealigns);
+    const std::vector<VmOnPanthor::Page> before = test.pages();
+    const BindRequest cut = unmap_request(at(0x501000, 0x2000));
+    REQUIRE(test.vm->explain(cut)->cost.kernel_cuts == 1);
+    test.calls.fail_kind(DrmCallKind::kVmGetState, 0, ENODEV);
+    const Result<BindReport, BindError> done = test.vm->bind(cut);
+    REQUIRE_FALSE(done.has_value());
+    CHECK(done.error().status == Status::kBackendFailed);
+    CHECK(done.error().error == ENODEV);
+    CHECK(done.error().undone);
+    CHECK(test.vm->usable());
+    CHECK(test.pages() == before);
+}
+
+TEST_CASE("P3: a submitted transaction of groups is one ioctl, ends as one that is committed, and fails as a whole") {
+    for (const KernelBehaviour behaviour : kBehaviours) {
+        CAPTURE(to_string(behaviour));
+        VmOnPanthor committed(behaviour);
+        REQUIRE(committed.vm->commit(committed.changes()).has_value());
+
+        VmOnPanthor test(behaviour);
+        const std::vector<VmOnPanthor::Page> before = test.pages();
+        const SyncobjPoint signal{test.make_syncobj(), 1};
+        const SyncobjPoint last{test.make_syncobj(), 1};
+        const Transaction changes = test.changes();
+        const std::array groups{BindGroup{changes.requests().first(3), {}, {&signal, 1}},
+                                BindGroup{{}, {&signal, 1}, {}},
+                                BindGroup{changes.requests().subspan(3), {&signal, 1}, {&last, 1}}};
+        const std::uint64_t binds = test.drm.count(DrmCallKind::kVmBind);
+        test.calls.fail_kind(DrmCallKind::kVmBind, 0, ENOMEM);
+        const Result<BindReport, BindError> refused = test.vm->submit(groups);
+        test.calls.stop();
+        REQUIRE_FALSE(refused.has_value());
+        CHECK(refused.error().status == Status::kOutOfTableMemory);
+        CHECK(refused.error().group == BindError::kAll);
+        CHECK(refused.error().undone);
+        CHECK(test.pages() == before);
+        REQUIRE(test.vm->submit(groups).has_value());
+        CHECK(test.drm.count(DrmCallKind::kVmBind) == binds + 1);
+        CHECK(test.signalled(last));
+        CHECK(test.vm->check() == Status::kOk);
+        CHECK(test.pages() == committed.pages());
+        CHECK(test.drm.quiet());
+        CHECK(test.drm.syncobj_destroy(test.file.fd(), signal.syncobj) == 0);
+        CHECK(test.drm.syncobj_destroy(test.file.fd(), last.syncobj) == 0);
+    }
+}
+
 }  // namespace
 }  // namespace granule::test

@@ -26,7 +26,8 @@ using granule::test::FakeDrmCensus;
 using granule::test::FakeGpuVm;
 using granule::test::FaultyReplay;
 
-// All that the model has.
+// All that the model has, but for syncobjs: no kernel tells how many a file has, and the failures have to come where they
+// are meant to without that.
 FaultyReplay::KernelState state_of(const FakeDrm& drm, const std::set<std::pair<int, std::uint32_t>>& vms) {
     const FakeDrmCensus census = drm.census();
     FaultyReplay::KernelState state;
@@ -41,8 +42,7 @@ FaultyReplay::KernelState state_of(const FakeDrm& drm, const std::set<std::pair<
         }
         state.mapped += fmt::format("VM {}: {:x}\n", vm, hash.value());
     }
-    state.held = fmt::format("{} fds, {} handles, {} syncobjs, {} objects", census.fds, census.handles, census.syncobjs,
-                             census.objects);
+    state.held = fmt::format("{} fds, {} handles, {} objects", census.fds, census.handles, census.objects);
     return state;
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("P3, P4: whatever fails at whichever call of panthor's traces, nothing
         for (const Prefix& prefix :
              {Prefix{"sparse-vtex-g610-v26-k12", 0, 90 / part}, Prefix{"sparse-arena-g610-v26-k19", 50, 40 / part},
               Prefix{"sparse-vtex-g610-v26-k12", 330, 12, false},
-              Prefix{"multiclient-g610-v26-clients", 0, 120 / part}}) {
+              Prefix{"multiclient-g610-v26-clients", 0, 2000 / part}}) {
             CAPTURE(prefix.name);
             CAPTURE(prefix.skip);
             CAPTURE(to_string(kernel));

@@ -85,9 +85,9 @@ TEST_CASE("ids come again, those spent longest first, where there is no memory f
     kept.push_back(make_bo(*device, 1));
     kept.push_back(make_bo(*device, 1));
     const std::uint64_t used = device->memory().used();
-    const Result<BoId, Status> refused = device->create_bo(1);
+    const Result<BoId, OsError> refused = device->create_bo(1);
     REQUIRE_FALSE(refused.has_value());
-    CHECK(refused.error() == Status::kOutOfHostMemory);
+    CHECK(refused.error().status == Status::kOutOfHostMemory);
     CHECK(bos.live() == 1023);
     CHECK(device->memory().used() == used);
     chunks.armed = false;

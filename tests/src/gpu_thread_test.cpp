@@ -202,7 +202,7 @@ TEST_CASE("many threads on one VM: each finds its own part as it left it") {
         threads.emplace_back([&, id] {
             const Va mine{kWindow + id * 4 * kMiB};
             for (std::uint64_t round = 0; round < kRounds; ++round) {
-                const Result<BoId, Status> bo = device->create_bo(2 * kMiB);
+                const Result<BoId, OsError> bo = device->create_bo(2 * kMiB);
                 bool good = bo && vm->bind(map_request(range_at(mine.raw(), 2 * kMiB), *bo)).has_value();
                 device->bos().release(*device->bos().find(*bo), 1);
                 good = good && gpu_read(*device, *vm, mine) == 0;  // zeros, whoever had the memory before
@@ -297,7 +297,7 @@ TEST_CASE("a BO that is retained by its id is that BO, or none, while its last r
     }
     // All in a slot or two: the id is all that tells them apart.
     for (std::uint64_t made = 0; made < 2000 || got.load() < 100; ++made) {
-        const Result<BoId, Status> id = bos.create(1, BoMemory::kContiguous, 0);
+        const Result<BoId, OsError> id = bos.create(1, BoMemory::kContiguous, 0);
         if (!id) {
             ++wrong;
             break;

@@ -22,16 +22,19 @@ namespace granule::test {
 // BOs that have a name in a kernel and nothing else.
 class NamedBos final : public BoBackend {
 public:
-    [[nodiscard]] Status create(Bo& bo, const BoRequest& request) noexcept override {
+    [[nodiscard]] Result<void, OsError> create(Bo& bo, const BoRequest& request) noexcept override {
         bo.size = align_up(request.bytes, kPageBytes);
         bo.gem = ++last_;
-        return Status::kOk;
+        return {};
     }
     void destroy(Bo& /*bo*/) noexcept override {}
     [[nodiscard]] Result<std::byte*, Status> map_cpu(Bo& /*bo*/) noexcept override {
         return fail(Status::kNotSupported);
     }
     void unmap_cpu(Bo& /*bo*/, std::byte* /*cpu*/) noexcept override {}
+    [[nodiscard]] Status map_cpu_at(Bo& /*bo*/, std::byte* /*where*/, CpuAccess /*access*/) noexcept override {
+        return Status::kNotSupported;
+    }
 
 private:
     std::uint32_t last_ = 0;
@@ -43,13 +46,14 @@ public:
     // never inside a window; the fourth as the first.
     static constexpr std::uint64_t kBoBytes = 64 * kMiB;
 
-    explicit ScriptedSpace(KernelBehaviour behaviour)
+    explicit ScriptedSpace(KernelBehaviour behaviour, BindObserver* observer = nullptr)
         : kernel(behaviour, {CutRule::kByKernel, CutRule::kExplicit, CutRule::kByKernel, CutRule::kWholeWindow}),
           timelines(memory.memory()),
           bos(bo_backend_, memory.memory()) {
         VmConfig config;
         config.space = range_at(0, 8 * kGiB);
         config.journal_capacity = 64;
+        config.observer = observer;
         Result<Owned<Vm>, Status> made =
             Vm::create(config, bos, timelines, make_owned<ScriptedBackend>(memory.memory(), kernel), memory.memory());
         REQUIRE(made.has_value());
@@ -62,7 +66,7 @@ public:
     [[nodiscard]] BoId new_bo() {
         BoRequest request;
         request.bytes = kBoBytes;
-        const Result<BoId, Status> id = bos.create(request);
+        const Result<BoId, OsError> id = bos.create(request);
         REQUIRE(id.has_value());
         return *id;
     }

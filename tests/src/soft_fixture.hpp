@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "mali/gpu_model.hpp"
-#include "src/device.hpp"
+#include "src/soft_device.hpp"
 #include "tests/src/requests.hpp"
 
 namespace granule::test {
@@ -76,13 +76,13 @@ inline Owned<SoftDevice> make_device(const SoftDeviceConfig& config) {
 inline Owned<Vm> make_vm(SoftDevice& device, std::size_t journal_capacity = 256) {
     VmConfig config;
     config.journal_capacity = journal_capacity;
-    Result<Owned<Vm>, Status> vm = device.create_vm(config);
+    Result<Owned<Vm>, OsError> vm = device.create_vm(config);
     REQUIRE(vm.has_value());
     return std::move(*vm);
 }
 
 inline BoId make_bo(SoftDevice& device, std::uint64_t bytes, std::string_view label = {}) {
-    const Result<BoId, Status> id = device.create_bo(bytes);
+    const Result<BoId, OsError> id = device.create_bo(bytes);
     REQUIRE(id.has_value());
     if (!label.empty()) {
         REQUIRE(device.bos().set_label(*device.bos().find(*id), label) == Status::kOk);

@@ -1,5 +1,6 @@
 #include "src/timeline.hpp"
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -58,6 +59,45 @@ TEST_CASE("a number names one timeline, ever; one that is gone counts as signall
     CHECK(table.signalled(gone));
     for (const Owned<Timeline>& timeline : timelines) {
         CHECK(table.value(timeline->id()) == timeline->value());
+    }
+}
+
+TEST_CASE("a timeline can be waited for by its number, as long as it is there, and is signalled once it is not") {
+    TimelineTable table(NodeMemory::process());
+    Owned<Timeline> timeline = std::move(*table.create());
+    const FencePoint point = timeline->at(3);
+    CHECK_FALSE(table.wait(point, std::chrono::nanoseconds(0)));
+    std::thread signaller([&] { timeline->signal(3); });
+    CHECK(table.wait(point, std::chrono::nanoseconds::max()));
+    signaller.join();
+    timeline = {};
+    CHECK(table.wait(point, std::chrono::nanoseconds(0)));
+    CHECK(table.wait({point.timeline, 1000}, std::chrono::nanoseconds(0)));
+}
+
+TEST_CASE("a timeline that ends while others wait for it by its number lets them all go first") {
+    for (int round = 0; round < 20; ++round) {
+        TimelineTable table(NodeMemory::process());
+        Owned<Timeline> timeline = std::move(*table.create());
+        const FencePoint point = timeline->at(1);
+        std::atomic<int> begun{0};
+        std::atomic<int> ended{0};
+        std::vector<std::thread> waiters;
+        waiters.reserve(3);
+        for (int i = 0; i < 3; ++i) {
+            waiters.emplace_back([&] {
+                ++begun;
+                ended += table.wait(point, std::chrono::nanoseconds::max()) ? 1 : 0;
+            });
+        }
+        while (begun != 3) {
+            std::this_thread::yield();
+        }
+        timeline = {};
+        for (std::thread& waiter : waiters) {
+            waiter.join();
+        }
+        CHECK(ended == 3);
     }
 }
 

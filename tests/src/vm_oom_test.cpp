@@ -10,7 +10,7 @@
 namespace granule::test {
 namespace {
 
-bool is_shortage(Status status) {
+bool says_what_ran_out(Status status) {
     return status == Status::kOutOfHostMemory || status == Status::kOutOfTableMemory ||
            status == Status::kOutOfDeviceMemory;
 }
@@ -33,9 +33,9 @@ public:
         device_ = std::move(*device);
         VmConfig vm_config;
         vm_config.journal_capacity = 64;
-        Result<Owned<Vm>, Status> vm = device_->create_vm(vm_config);
+        Result<Owned<Vm>, OsError> vm = device_->create_vm(vm_config);
         if (!vm) {
-            return short_of(vm.error()) && device_->memory().used() == 0;
+            return short_of(vm.error().status) && device_->memory().used() == 0;
         }
         vm_ = std::move(*vm);
         for (const BoMemory kind : kBoMemories) {
@@ -48,7 +48,7 @@ public:
 
 private:
     bool short_of(Status status) {
-        CHECK(is_shortage(status));
+        CHECK(says_what_ran_out(status));
         return false;
     }
 
@@ -57,7 +57,7 @@ private:
         const VmState before = state_of(*device_, *vm_);
         const std::optional<Status> failure = call();
         if (failure) {
-            CHECK(is_shortage(*failure));
+            CHECK(says_what_ran_out(*failure));
             const bool unchanged = state_of(*device_, *vm_) == before;
             CHECK(unchanged);
         }
@@ -69,14 +69,14 @@ private:
         const std::uint64_t used = device_->memory().used();
         const std::uint64_t live_bytes = device_->bos().live_bytes();
         return step([&]() -> std::optional<Status> {
-            const Result<BoId, Status> made = device_->bos().create(5 * kMiB, kind, 0);
+            const Result<BoId, OsError> made = device_->bos().create(5 * kMiB, kind, 0);
             if (made) {
                 bo_ = *made;
                 return std::nullopt;
             }
             CHECK(device_->memory().used() == used);
             CHECK(device_->bos().live_bytes() == live_bytes);
-            return made.error();
+            return made.error().status;
         });
     }
 
@@ -234,12 +234,12 @@ TEST_CASE("a BO that device memory cannot hold is refused, and so is a binding t
     const std::uint64_t used = device->memory().used();
     for (const BoMemory kind : kBoMemories) {
         for (const std::uint64_t bytes : {15 * kMiB, 16 * kMiB + 1, kMaxVaEnd}) {
-            const Result<BoId, Status> made = device->bos().create(bytes, kind, 0);
+            const Result<BoId, OsError> made = device->bos().create(bytes, kind, 0);
             REQUIRE_FALSE(made.has_value());
-            CHECK(made.error() == Status::kOutOfDeviceMemory);
+            CHECK(made.error().status == Status::kOutOfDeviceMemory);
             CHECK(device->memory().used() == used);
         }
-        CHECK(device->bos().create(0, kind, 0).error() == Status::kBadArgument);
+        CHECK(device->bos().create(0, kind, 0).error().status == Status::kBadArgument);
     }
     const VmState before = state_of(*device, *vm);
     const Result<BindReport, BindError> done = vm->bind(sparse_request(range_at(kGiB, 64 * kGiB)));

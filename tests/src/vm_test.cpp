@@ -267,8 +267,8 @@ TEST_CASE_FIXTURE(VmFixture, "explain says what bind would do, and does nothing"
 
 TEST_CASE_FIXTURE(VmFixture, "what may be bound and where VA is found is checked when a VM is made") {
     const auto status = [&](const VmConfig& config) {
-        const Result<Owned<Vm>, Status> made = device->create_vm(config);
-        return made ? Status::kOk : made.error();
+        const Result<Owned<Vm>, OsError> made = device->create_vm(config);
+        return made ? Status::kOk : made.error().status;
     };
     VmConfig config;
     config.space = {Va{0x1000}, Va{0x20800}};

@@ -72,6 +72,11 @@ public:
         const std::lock_guard lock(mutex_);
         return counts_[kind];
     }
+    // Made and not destroyed, since the beginning: what a kernel does not tell of a file.
+    [[nodiscard]] std::int64_t syncobjs() const noexcept {
+        const std::lock_guard lock(mutex_);
+        return syncobjs_;
+    }
     // What the call was that came when `number` had passed since `record_kinds`; for "fail this one with everything that it
     // can fail with".
     [[nodiscard]] std::optional<DrmCallKind> kind_of_call(std::uint64_t number) const noexcept {
@@ -111,6 +116,11 @@ public:
         const int error = next(DrmCallKind::kMap);
         return error != 0 ? error : calls_.map(fd, offset, bytes, protection, at);
     }
+    [[nodiscard]] int map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection,
+                             std::byte* at) noexcept override {
+        const int error = next(DrmCallKind::kMap);
+        return error != 0 ? error : calls_.map_at(fd, offset, bytes, protection, at);
+    }
     void unmap(std::byte* at, std::size_t bytes) noexcept override { calls_.unmap(at, bytes); }
     [[nodiscard]] int read_text(const char* path, std::span<char> into, std::size_t& bytes) noexcept override {
         const int error = next(DrmCallKind::kReadText);
@@ -134,11 +144,11 @@ public:
     }
     [[nodiscard]] int syncobj_create(int fd, bool signalled, std::uint32_t& handle) noexcept override {
         const int error = next(DrmCallKind::kSyncobjCreate);
-        return error != 0 ? error : calls_.syncobj_create(fd, signalled, handle);
+        return counted(error != 0 ? error : calls_.syncobj_create(fd, signalled, handle), 1);
     }
     int syncobj_destroy(int fd, std::uint32_t handle) noexcept override {
         const int error = next(DrmCallKind::kSyncobjDestroy);
-        return error != 0 ? error : calls_.syncobj_destroy(fd, handle);
+        return counted(error != 0 ? error : calls_.syncobj_destroy(fd, handle), -1);
     }
     [[nodiscard]] int syncobj_export(int fd, std::uint32_t handle, int& syncobj_fd) noexcept override {
         const int error = next(DrmCallKind::kSyncobjExport);
@@ -146,7 +156,7 @@ public:
     }
     [[nodiscard]] int syncobj_import(int fd, int syncobj_fd, std::uint32_t& handle) noexcept override {
         const int error = next(DrmCallKind::kSyncobjImport);
-        return error != 0 ? error : calls_.syncobj_import(fd, syncobj_fd, handle);
+        return counted(error != 0 ? error : calls_.syncobj_import(fd, syncobj_fd, handle), 1);
     }
     [[nodiscard]] int syncobj_wait(int fd, std::span<const std::uint32_t> handles,
                                    std::span<const std::uint64_t> points, std::int64_t timeout_ns) noexcept override {
@@ -196,6 +206,13 @@ private:
             return false;
         }
         return true;
+    }
+
+    // `error`, of a call that makes so many syncobjs where it is 0.
+    [[nodiscard]] int counted(int error, int syncobjs) noexcept {
+        const std::lock_guard lock(mutex_);
+        syncobjs_ += error == 0 ? syncobjs : 0;
+        return error;
     }
 
     [[nodiscard]] int next(DrmCallKind kind) noexcept {
@@ -264,6 +281,7 @@ private:
     std::uint64_t failures_ = 0;
     std::uint64_t all_ = 0;
     DrmCallCounts counts_;
+    std::int64_t syncobjs_ = 0;
     bool recording_ = false;
     std::size_t recorded_ = 0;
     std::array<DrmCallKind, kMostRecorded> kinds_{};

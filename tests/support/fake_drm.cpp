@@ -9,6 +9,24 @@
 #include "tests/support/fake_drm_state.hpp"
 
 namespace granule::test {
+namespace {
+
+// The object that an mmap of the file shows; 0 or an errno.
+int find_mmap(FakeDrmState& state, int fd, std::uint64_t offset, std::size_t bytes, FakeGem& object) {
+    FakeFile* file = nullptr;
+    if (const int error = state.enter(DrmCallKind::kMap, fd, file); error != 0) {
+        return error;
+    }
+    const auto known = state.by_mmap_offset.find(offset);
+    object = known == state.by_mmap_offset.end() ? FakeGem{} : known->second.lock();
+    if (object == nullptr || bytes == 0 || bytes > object->bytes()) {
+        return EINVAL;
+    }
+    return file->handles.handle_of(*object) == 0 ? EACCES : 0;
+}
+
+}  // namespace
+
 int FakeDrm::open(const char* path, int& fd) noexcept {
     const std::lock_guard lock(mutex_);
     ++state_->counts[DrmCallKind::kOpen];
@@ -90,17 +108,9 @@ int FakeDrm::ioctl(int fd, unsigned long request, void* argument) noexcept {
 
 int FakeDrm::map(int fd, std::uint64_t offset, std::size_t bytes, int protection, std::byte*& at) noexcept {
     const std::lock_guard lock(mutex_);
-    FakeFile* file = nullptr;
-    if (const int error = state_->enter(DrmCallKind::kMap, fd, file); error != 0) {
+    FakeGem object;
+    if (const int error = find_mmap(*state_, fd, offset, bytes, object); error != 0) {
         return error;
-    }
-    const auto known = state_->by_mmap_offset.find(offset);
-    const FakeGem object = known == state_->by_mmap_offset.end() ? FakeGem{} : known->second.lock();
-    if (object == nullptr || bytes == 0 || bytes > object->bytes()) {
-        return EINVAL;
-    }
-    if (file->handles.handle_of(*object) == 0) {
-        return EACCES;
     }
     const int memory = object->memory_fd();
     void* const mapped = memory < 0 ? MAP_FAILED : ::mmap(nullptr, bytes, protection, MAP_SHARED, memory, 0);
@@ -110,6 +120,17 @@ int FakeDrm::map(int fd, std::uint64_t offset, std::size_t bytes, int protection
     at = static_cast<std::byte*>(mapped);
     state_->cpu_maps[at] = {bytes, object};
     return 0;
+}
+
+int FakeDrm::map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection, std::byte* at) noexcept {
+    const std::lock_guard lock(mutex_);
+    FakeGem object;
+    if (const int error = find_mmap(*state_, fd, offset, bytes, object); error != 0) {
+        return error;
+    }
+    const int memory = object->memory_fd();
+    const bool mapped = memory >= 0 && ::mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, memory, 0) != MAP_FAILED;
+    return mapped ? 0 : ENOMEM;
 }
 
 void FakeDrm::unmap(std::byte* at, std::size_t bytes) noexcept {

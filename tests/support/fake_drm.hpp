@@ -109,7 +109,8 @@ public:
 
     // For tests: acting.
     void hold_queues();
-    void release_queues();
+    void hold_queue(int fd, std::uint32_t vm);  // that one alone
+    void release_queues();                      // all
     // The next queued operation that runs fails in the kernel, without having done anything.
     void fail_next_job(int error);
     // A dma-buf of another driver.
@@ -125,6 +126,9 @@ public:
     [[nodiscard]] int ioctl(int fd, unsigned long request, void* argument) noexcept override;
     [[nodiscard]] int map(int fd, std::uint64_t offset, std::size_t bytes, int protection,
                           std::byte*& at) noexcept override;
+    // Whoever chose the place unmaps it without us: it is not among `cpu_maps`.
+    [[nodiscard]] int map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection,
+                             std::byte* at) noexcept override;
     void unmap(std::byte* at, std::size_t bytes) noexcept override;
     // The kernel's release and the driver's parameter, as much as there is of them.
     [[nodiscard]] int read_text(const char* path, std::span<char> into, std::size_t& bytes) noexcept override;

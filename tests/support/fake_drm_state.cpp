@@ -184,7 +184,7 @@ void FakeDrmState::run(FakeVm& vm, FakeBindJob& job) {
 
 bool FakeDrmState::run_queue(FakeVm& vm) {
     bool ran = false;
-    while (!vm.queue.empty() && !log.oopsed()) {
+    while (!vm.queue_held && !vm.queue.empty() && !log.oopsed()) {
         FakeBindJob& job = vm.queue.front();
         if (!std::all_of(job.waits.begin(), job.waits.end(),
                          [](const FakeFencePtr& fence) { return fence->signalled; })) {

@@ -38,6 +38,7 @@ struct FakeVm {
     std::uint64_t user_end;  // the kernel's part begins here
     FakeGpuVm space;
     bool unusable = false;
+    bool queue_held = false;
     std::deque<FakeBindJob> queue;
 };
 

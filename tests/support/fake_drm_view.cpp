@@ -136,10 +136,27 @@ void FakeDrm::hold_queues() {
     state_->queues_held = true;
 }
 
+void FakeDrm::hold_queue(int fd, std::uint32_t vm) {
+    const std::lock_guard lock(mutex_);
+    if (FakeVm* const found = state_->vm_of(fd, vm)) {
+        found->queue_held = true;
+    }
+}
+
 void FakeDrm::release_queues() {
     {
         const std::lock_guard lock(mutex_);
         state_->queues_held = false;
+        for (const std::weak_ptr<FakeFile>& weak : state_->files) {
+            if (const FakeFilePtr file = weak.lock()) {
+                for (auto& [id, vm] : file->vms) {
+                    vm->queue_held = false;
+                }
+            }
+        }
+        for (const std::unique_ptr<FakeVm>& vm : state_->dying) {
+            vm->queue_held = false;
+        }
         state_->run_queues();
     }
     changed_.notify_all();

@@ -43,6 +43,10 @@ public:
                           std::byte*& at) noexcept override {
         return calls_.map(fd, offset, bytes, protection, at);
     }
+    [[nodiscard]] int map_at(int fd, std::uint64_t offset, std::size_t bytes, int protection,
+                             std::byte* at) noexcept override {
+        return calls_.map_at(fd, offset, bytes, protection, at);
+    }
     void unmap(std::byte* at, std::size_t bytes) noexcept override { calls_.unmap(at, bytes); }
     int close_handle(int fd, std::uint32_t handle) noexcept override { return calls_.close_handle(fd, handle); }
     [[nodiscard]] int export_handle(int fd, std::uint32_t handle, int& dma_buf) noexcept override {

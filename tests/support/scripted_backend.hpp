@@ -45,6 +45,7 @@ public:
         bool in_part = false;            // a map that fails has been carried out up to a window's boundary
         Status hold = Status::kOk;
         Status submit = Status::kOk;
+        std::size_t submit_at = 0;  // the submission from which on that is the answer
         std::size_t queue_room = std::numeric_limits<std::size_t>::max();  // plans that `submit` has memory for
         Status check = Status::kOk;
         Status renew = Status::kOk;
@@ -58,6 +59,7 @@ public:
     void follow(const Script& script) {
         script_ = script;
         seen_ = 0;
+        submissions_ = 0;
         failures_ = 0;
     }
     // How many operations the script has let fail.
@@ -135,6 +137,7 @@ private:
     std::vector<Submission> queue_;
     std::vector<SyncobjPoint> signalled_;
     std::uint64_t seen_ = 0;
+    std::size_t submissions_ = 0;
     std::uint64_t failures_ = 0;
     std::size_t largest_array_ = 0;  // of plans
     std::uint32_t id_ = 1;
@@ -168,17 +171,25 @@ public:
         return {};
     }
 
-    [[nodiscard]] Result<void, BackendFailure> submit(std::span<const Plan> plans, std::span<const SyncobjPoint> waits,
-                                                      std::span<const SyncobjPoint> signals) noexcept override {
-        const Status status = kernel_.lost_ ? Status::kVmUnusable : kernel_.script_.submit;
+    [[nodiscard]] Result<void, BackendFailure> submit(std::span<const PlanGroup> groups) noexcept override {
+        const bool refused = kernel_.submissions_++ >= kernel_.script_.submit_at;
+        const Status answer = refused ? kernel_.script_.submit : Status::kOk;
+        const Status status = kernel_.lost_ ? Status::kVmUnusable : answer;
         if (status != Status::kOk) {
             return fail(BackendFailure{status, EINVAL, 0, 0, false});
         }
-        if (plans.size() > kernel_.script_.queue_room) {
+        std::size_t plans = 0;
+        for (const PlanGroup& group : groups) {
+            plans += group.plans.size();
+        }
+        if (plans > kernel_.script_.queue_room) {
             return fail(BackendFailure{Status::kOutOfHostMemory, 0, 0, 0, false});
         }
-        kernel_.queue_.push_back(
-            {{plans.begin(), plans.end()}, {waits.begin(), waits.end()}, {signals.begin(), signals.end()}});
+        for (const PlanGroup& group : groups) {
+            kernel_.queue_.push_back({{group.plans.begin(), group.plans.end()},
+                                      {group.waits.begin(), group.waits.end()},
+                                      {group.signals.begin(), group.signals.end()}});
+        }
         return {};
     }
 
