@@ -6,8 +6,10 @@ import tempfile
 import unittest
 
 import built_files
+import c_coverage
 import file_length
 import include_rule
+import own_header
 import project_files
 import readmes
 import texts
@@ -20,7 +22,7 @@ SOUND = {
     "mali/README.md": README,
     "mali/meson.build": "mali_sources = files(\n  'leaf.cpp',\n)\nlibrary_headers += files('leaf.hpp')\n",
     "mali/leaf.hpp": "#pragma once\n#include <cstdint>\n#include <tl/expected.hpp>\n",
-    "mali/leaf.cpp": '#include "mali/leaf.hpp"\n',
+    "mali/leaf.cpp": '#include "mali/leaf.hpp"\n#include <cstddef>\n',
     "allocator/README.md": README,
     "allocator/meson.build": "files('plan.hpp')\n",
     "allocator/plan.hpp": '#pragma once\n#include <memory>\n#include "mali/leaf.hpp"\n',
@@ -30,10 +32,10 @@ SOUND = {
     "src/include/granule/granule.h": "#pragma once\n",
     "examples/README.md": README,
     "examples/meson.build": "files('triangle.hpp')\n",
-    "examples/triangle.hpp": "#include <granule/granule.h>\n",
+    "examples/triangle.hpp": "#ifndef TRIANGLE_HPP\n#define TRIANGLE_HPP\n#include <granule/granule.h>\n#endif\n",
     "tests/README.md": README + "\n`mali/` and `data/`.\n",
     "tests/meson.build": "files('mali/leaf_test.hpp')\n",
-    "tests/mali/leaf_test.hpp": '#include <thread>\n#include "mali/leaf.hpp"\n#include "allocator/plan.hpp"\n',
+    "tests/mali/leaf_test.hpp": '#pragma once\n#include <thread>\n#include "mali/leaf.hpp"\n#include "allocator/plan.hpp"\n',
     "tests/data/leaf.bin": "\0 /home/" + "nobody: data is not text\n",
 }
 
@@ -57,9 +59,35 @@ class HouseTest(unittest.TestCase):
             self.assertIn(word, problems[0])
 
     def test_a_sound_project_has_no_problem(self):
-        for check in (built_files, file_length, include_rule, readmes, texts):
+        for check in (built_files, c_coverage, file_length, include_rule, own_header, readmes, texts):
             with self.subTest(check=check.__name__):
                 self.assertEqual(self.problems(check), [])
+
+    def test_a_header_that_does_not_come_first_in_its_source_is_caught(self):
+        for text in ('#include <cstdint>\n#include "mali/leaf.hpp"\n', '#include "mali/other_leaf.hpp"\n', "int leaf;\n"):
+            with self.subTest(text=text):
+                self.assert_caught(own_header, "mali/leaf.cpp", text, "mali/leaf.cpp", "first")
+        self.assertEqual(self.problems(own_header, files={"mali/leaf.cpp": '// Why.\n#include "leaf.hpp"\n'}), [])
+
+    def test_a_header_without_a_guard_is_caught(self):
+        for text in ("#include <cstdint>\n", "#ifndef LEAF_HPP\n#define LEAVE_HPP\n#endif\n", "// #pragma once\n"):
+            with self.subTest(text=text):
+                self.assert_caught(own_header, "mali/leaf.hpp", text, "mali/leaf.hpp", "guard")
+
+    def test_a_function_or_a_number_that_no_c_test_names_is_caught(self):
+        header = "src/include/granule/granule.h"
+        declared = "#pragma once\nint granule_cut(int);\ntypedef enum e {\n    GRANULE_A = 1 /* GRANULE_B = 2 */\n} e;\n"
+        for test, missing in (
+            ("int main(void) { return granule_cut(0); }\n", "GRANULE_A"),
+            ("int main(void) { return GRANULE_A; } /* granule_cut */\n", "granule_cut"),
+            ("int main(void) { return granule_cut(GRANULE_A); }\n", ""),
+        ):
+            with self.subTest(test=test):
+                problems = self.problems(c_coverage, files={header: declared, "tests/c_api/cut_test.c": test})
+                self.assertEqual(len(problems), 1 if missing else 0, problems)
+                self.assertIn(missing, "".join(problems))
+        both = {header: "enum e { GRANULE_FAULT_OTHER = 4 };\n", "tests/c_api/cut_test.c": "GRANULE_FAULT_OTHER;\n"}
+        self.assertEqual(len(self.problems(c_coverage, files=both)), 1)
 
     def test_an_include_to_the_right_is_caught(self):
         for file, include in (
@@ -70,7 +98,7 @@ class HouseTest(unittest.TestCase):
             ("src/include/granule/bad.h", '"tests/mali/leaf_test.hpp"'),
             ("src/bad.cpp", '"examples/triangle.hpp"'),
             ("tests/bad.cpp", '"examples/triangle.hpp"'),
-            ("examples/bad.cpp", '"mali/leaf.hpp"'),
+            ("examples/bad.cpp", "<mali/leaf.hpp>"),
         ):
             with self.subTest(file=file, include=include):
                 self.assert_caught(include_rule, file, f"// A comment.\n  # include {include}\n", f"{file}:2:", "left")
@@ -93,6 +121,12 @@ class HouseTest(unittest.TestCase):
             with self.subTest(file=file, include=include):
                 self.assert_caught(include_rule, file, f"#include {include}\n", f"{file}:1:", include)
 
+    def test_who_has_only_the_installed_headers_includes_neighbours_by_name(self):
+        for file in ("examples/thing/bad.cpp", "tests/c_api/bad.c"):
+            good = {file: '#include "near.h"\n', file.rpartition("/")[0] + "/near.h": ""}
+            self.assertEqual(self.problems(include_rule, files=good), [])
+            self.assert_caught(include_rule, file, '#include "far.h"\n', f"{file}:1:", "own")
+
     def test_an_example_that_uses_the_inside_of_the_library_is_caught(self):
         self.assert_caught(
             include_rule,
@@ -106,6 +140,11 @@ class HouseTest(unittest.TestCase):
         self.assert_caught(built_files, "mali/forgotten.hpp", "", "mali/forgotten.hpp")
         # Named by a folder that is not above it.
         self.assert_caught(built_files, "allocator/leaf.cpp", "", "allocator/leaf.cpp")
+        # Beside a test that builds programs, but not this one.
+        programs = {"tests/install/run.py": 'build("named.c")\n', "tests/install/named.c": "", "tests/install/forgotten.c": ""}
+        problems = self.problems(built_files, files=programs)
+        self.assertEqual(len(problems), 1, problems)
+        self.assertIn("tests/install/forgotten.c", problems[0])
 
     def test_a_long_file_without_a_reason_is_caught(self):
         long = "int x;\n" * 501

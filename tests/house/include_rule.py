@@ -5,16 +5,19 @@
 and the two on the left stay pure: they include of the system only what is listed here.
 """
 
+import posixpath
 import re
 
 from project_files import CXX
 
-# A folder, and the folders that it may include. examples/ links the library as a stranger would: installed headers only.
+# A folder, and the folders that it may include. What is in examples/ are projects of their own, and the C files of tests/ are
+# somebody's who has only the installed headers: these include their own headers by name, from where they are or from
+# examples/, and of ours the installed ones.
 MAY_INCLUDE = {
     "mali": {"mali"},
     "allocator": {"mali", "allocator"},
     "src": {"mali", "allocator", "src"},
-    "examples": {"src", "examples"},
+    "examples": {"src"},
     "tests": {"mali", "allocator", "src", "tests"},
 }
 FOLDERS = tuple(MAY_INCLUDE)
@@ -49,9 +52,19 @@ def check(project):
             match = _INCLUDE.match(line)
             if not match:
                 continue
-            problem = _problem(folder, match["own"], match["system"], known)
+            outside = folder == "examples" or (folder == "tests" and file.endswith((".c", ".h")))
+            if outside and match["own"] is not None:
+                problem = _problem_outside(file, match["own"], known)
+            else:
+                problem = _problem(folder, match["own"], match["system"], known)
             if problem:
                 yield f"{file}:{number}: {problem}"
+
+
+def _problem_outside(file, name, known):
+    folder = file.split("/")[0]
+    places = {f"{posixpath.dirname(file)}/{name}", f"{folder}/{name}"}
+    return None if places & known else f'"{name}" is not its own: it has its own headers and the installed ones, <granule/...>'
 
 
 def _problem(folder, own, system, known):
