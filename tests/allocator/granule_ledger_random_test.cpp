@@ -1,6 +1,7 @@
 // Long random histories against an array of windows.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -65,9 +66,15 @@ public:
                 return false;
             }
         }
+        most_2m_ = std::max(most_2m_, blocks_2m);
+        most_1g_ = std::max(most_1g_, windows_1g / kWindowsPerGib);
         return blocks_2m == ledger_.blocks_2m() && windows_1g == ledger_.blocks_1g() * kWindowsPerGib &&
                runs_agree({at(0), at(kWindows)}) && runs_agree({at(below(kWindows / 2)), at(kWindows / 2 + below(99))});
     }
+
+    // The most blocks of a size that there were at once.
+    [[nodiscard]] std::uint64_t most_2m() const { return most_2m_; }
+    [[nodiscard]] std::uint64_t most_1g() const { return most_1g_; }
 
 private:
     [[nodiscard]] std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
@@ -130,6 +137,8 @@ private:
     std::mt19937_64 random_;
     GranuleLedger ledger_;
     std::vector<LeafSize> leaves_;
+    std::uint64_t most_2m_ = 0;
+    std::uint64_t most_1g_ = 0;
 };
 
 }  // namespace
@@ -145,5 +154,8 @@ TEST_CASE("random marks and clears agree with an array of windows") {
                 FAIL("the ledger differs from the array of windows");
             }
         }
+        // The history got somewhere: whole GiB, and more blocks of 2 MiB than two of the ledger's regions hold.
+        CHECK(world.most_1g() >= 2);
+        CHECK(world.most_2m() > 2 * kWindowsPerGib);
     }
 }

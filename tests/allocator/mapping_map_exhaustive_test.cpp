@@ -127,9 +127,11 @@ std::vector<Op> every_op(std::size_t pages) {
     return ops;
 }
 
+// How many scripts there were.
 template <std::size_t kPages>
-void run_every_script(Va base) {
+std::size_t run_every_script(Va base) {
     const std::vector<Op> ops = every_op(kPages);
+    std::size_t scripts = 0;
     std::array<std::size_t, kScript> script{};
     for (;;) {
         // The last operation of the script changes fastest. A shorter script is checked once: as the start of the first
@@ -149,12 +151,13 @@ void run_every_script(Va base) {
                 FAIL("the map differs from the array of pages after this script");
             }
         }
+        ++scripts;
         std::size_t at = kScript;
         while (at > 0 && ++script[at - 1] == ops.size()) {
             script[--at] = 0;
         }
         if (at == 0) {
-            return;
+            return scripts;
         }
     }
 }
@@ -162,9 +165,11 @@ void run_every_script(Va base) {
 }  // namespace
 
 TEST_CASE("every script of four operations leaves what an array of pages would hold, from VA 0 on") {
-    run_every_script<5>(Va{0});
+    constexpr std::size_t kOps = std::size_t{2} * 15;  // map and unmap of each range of five pages
+    CHECK(run_every_script<5>(Va{0}) == kOps * kOps * kOps * kOps);
 }
 
 TEST_CASE("every script of four operations leaves what an array of pages would hold, up to the end of the space") {
-    run_every_script<4>(Va{kMaxVaEnd - 4 * kPageBytes});
+    constexpr std::size_t kOps = std::size_t{2} * 10;
+    CHECK(run_every_script<4>(Va{kMaxVaEnd - 4 * kPageBytes}) == kOps * kOps * kOps * kOps);
 }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "tests/support/bound_space.hpp"
+#include "tests/support/sanitized.hpp"
 
 namespace granule::test {
 namespace {
@@ -166,17 +167,18 @@ void run(std::uint64_t seed, std::uint64_t binds, Tally& tally) {
 
 TEST_CASE("random binds have the old semantics page for page, cut no granule, and cost what the plan says") {
     Tally tally;
-    for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    constexpr std::uint64_t kRuns = kSanitized ? 20 : 100;
+    for (std::uint64_t seed = 1; seed <= kRuns; ++seed) {
         run(seed, 3'000, tally);
     }
-    CHECK(tally.binds == 300'000);
+    CHECK(tally.binds == kRuns * 3'000);
     // What is to be tested must have happened.
-    CHECK(tally.refused > 1'000);
-    CHECK(tally.split > 10'000);
-    CHECK(tally.enlarged > 1'000);
-    CHECK(tally.isolated > 1'000);
-    CHECK(tally.both_edges > 1'000);
-    CHECK(tally.by_kernel > 1'000);
+    CHECK(tally.refused > kRuns * 10);
+    CHECK(tally.split > kRuns * 100);
+    CHECK(tally.enlarged > kRuns * 10);
+    CHECK(tally.isolated > kRuns * 10);
+    CHECK(tally.both_edges > kRuns * 10);
+    CHECK(tally.by_kernel > kRuns * 5);  // of few kernels: the first runs have fewer
 }
 
 }  // namespace
