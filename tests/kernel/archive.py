@@ -4,12 +4,14 @@ Each file is checked: the suite's InRelease by its signature with the keys that 
 checksum in InRelease, a package by its checksum in the list.
 """
 
+import base64
 import dataclasses
 import hashlib
 import lzma
 import pathlib
 import re
 import subprocess
+import tempfile
 import urllib.error
 
 from apt_sources import deb822_stanzas
@@ -20,7 +22,9 @@ from problems import Missing
 ARCHITECTURE = "arm64"
 LIST = f"main/binary-{ARCHITECTURE}/Packages.xz"
 
+TRUSTED = "/etc/apt/trusted.gpg.d"  # keys that apt trusts for every source
 _DEFAULT_KEYS = ("/usr/share/keyrings/debian-archive-keyring.gpg",)
+_ARMOUR = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,25 +101,50 @@ def list_in_release(release, name):
 
 def _signed_text(release, source):
     """What a key that apt trusts for this source signed, and nothing that stands around it."""
-    keyrings = [source.keyring] if source.keyring else list(_DEFAULT_KEYS)
+    files = [source.keyring] if source.keyring else list(_DEFAULT_KEYS)
     if not source.keyring:
-        keyrings += map(str, sorted(pathlib.Path("/etc/apt/trusted.gpg.d").glob("*.gpg")))
-    keyrings = [keyring for keyring in keyrings if pathlib.Path(keyring).is_file() and not keyring.endswith(".asc")]
-    arguments = ["gpgv", "--quiet", "--status-fd", "2", "--output", "-"]
-    for keyring in keyrings:
-        arguments += ["--keyring", keyring]
-    try:
-        told = subprocess.run([*arguments, "-"], input=release, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise Missing("gpgv is not installed, which checks who signed a package list (Debian package gpgv)") from error
+        files += sorted(str(path) for path in pathlib.Path(TRUSTED).glob("*") if path.suffix in (".gpg", ".asc"))
+    files = [file for file in files if pathlib.Path(file).is_file()]
+    with tempfile.TemporaryDirectory(prefix="granule-keys-") as folder:
+        arguments = ["gpgv", "--quiet", "--status-fd", "2", "--output", "-"]
+        for file in files:
+            arguments += ["--keyring", str(_binary_keyring(file, folder))]
+        try:
+            told = subprocess.run([*arguments, "-"], input=release, capture_output=True, check=False)
+        except FileNotFoundError as error:
+            raise Missing("gpgv is not installed, which checks who signed a package list (Debian package gpgv)") from error
     status = told.stderr.decode("utf-8", errors="replace")
     if "[GNUPG:] GOODSIG" not in status or "[GNUPG:] BADSIG" in status:
         raise Missing(
             f"the package list of {source.suite} is signed by no key that apt trusts"
-            f"\n  from {source.uri}\n  keys: {', '.join(keyrings) or 'none'}"
+            f"\n  from {source.uri}\n  keys: {', '.join(files) or 'none'}"
             f"\n  {status.strip()}"
         )
     return told.stdout
+
+
+def _binary_keyring(file, folder):
+    """A file of keys as gpgv wants it: itself, or a copy in `folder` without the armour of *.asc files."""
+    content = pathlib.Path(file).read_bytes()
+    if _ARMOUR not in content:
+        return file
+    keys = unarmoured(content.decode("utf-8", errors="replace"))
+    copy = pathlib.Path(folder, f"{hashlib.sha256(keys).hexdigest()}.gpg")
+    copy.write_bytes(keys)
+    return copy
+
+
+def unarmoured(text):
+    """The keys in a text of armoured blocks (RFC 4880, 6.2): headers, an empty line, base64, "=" and a checksum."""
+    keys = b""
+    for block in re.findall(r"-----BEGIN PGP PUBLIC KEY BLOCK-----\s*?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", text, re.DOTALL):
+        lines = [line.strip() for line in block.splitlines()]
+        body = lines[lines.index("") + 1 :] if "" in lines else []
+        try:
+            keys += base64.b64decode("".join(line for line in body if not line.startswith("=")), validate=True)
+        except ValueError:
+            continue  # a broken block is no key
+    return keys
 
 
 def unpack(package, cache, folder):

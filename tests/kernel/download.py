@@ -1,4 +1,4 @@
-"""Downloads one file: with its checksum, from where an interrupted download left off, with progress for who waits."""
+"""Downloads one file: with its checksum, through apt's proxy, from where an interrupted download left off, with progress for who waits."""
 
 import hashlib
 import http.client
@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 
+import apt_proxy
 from cache import say
 from problems import Gone, Missing
 
@@ -59,8 +60,17 @@ def fetch_text(url):
 
 
 def _fetch(url):
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+    with _open(urllib.request.Request(url)) as response:
         return response.read()
+
+
+def _open(request):
+    """The answer to a request, asked for through apt's proxy."""
+    handlers = []
+    proxy = apt_proxy.proxy_of(request.full_url, apt_proxy.configuration())
+    if proxy is not None:
+        handlers.append(urllib.request.ProxyHandler({request.type: proxy} if proxy else {}))
+    return urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT)
 
 
 def _append(url, part, size):
@@ -69,7 +79,7 @@ def _append(url, part, size):
     if have >= size:
         return
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    with _open(request) as response:
         resumed = have and response.status == 206
         have = have if resumed else 0
         with open(part, "ab" if resumed else "wb") as file:

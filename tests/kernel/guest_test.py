@@ -3,6 +3,7 @@
 
 import base64
 import gzip
+import os
 import pathlib
 import struct
 import tempfile
@@ -316,8 +317,12 @@ class Results(unittest.TestCase):
             line = f'@granule {{"replay": "{report}"}}'
             self.assertEqual(self.failures(collected(BEGIN, line, END)["one"]), ["what it says"], report)
 
-    def test_a_program_without_tests_is_one(self):
-        self.assertEqual(self.judge(collected(BEGIN, END)["one"]), [("exit code 0", True, "")])
+    def test_a_program_that_tested_nothing_failed(self):
+        self.assertEqual(self.failures(collected(BEGIN, END)["one"]), ["a test"])
+        self.assertEqual(self.failures(collected(BEGIN, '@granule {"table": "T", "row": {"n": 1}}', END)["one"]), ["a test"])
+        self.assertEqual(self.failures(collected(BEGIN, '@granule {"test": "a", "passed": true}', END)["one"]), [])
+
+    def test_an_exit_code_that_no_test_explains_is_a_failure(self):
         crashed = collected(BEGIN, '@granule {"test": "a", "passed": true}', '@granule {"end": "one", "exit": 139}')["one"]
         self.assertEqual(self.failures(crashed), ["exit code 0"])
 
@@ -328,7 +333,8 @@ class Results(unittest.TestCase):
     def test_what_the_kernel_complains_of_fails_unless_it_was_announced(self):
         warned = CONSOLE.partition("[    2.3")[0]
         oopsed = CONSOLE.replace("begin one", "begin zero").replace("begin two", "begin one")
-        quiet, warnings, oops = ((), ('@granule {"expect": "warnings"}',), ('@granule {"expect": "oops"}',))
+        test = '@granule {"test": "a", "passed": true}'
+        quiet, warnings, oops = ((test,), (test, '@granule {"expect": "warnings"}'), (test, '@granule {"expect": "oops"}'))
         self.assertEqual(self.failures(collected(BEGIN, *quiet, END)["one"], warned), ["no kernel warning"])
         self.assertEqual(self.failures(collected(BEGIN, *warnings, END)["one"], warned), [])
         self.assertEqual(self.failures(collected(BEGIN, *quiet)["one"], oopsed), ["no kernel warning", "no kernel oops"])
@@ -383,6 +389,18 @@ class Run(unittest.TestCase):
         job.outcomes = collected(BEGIN, f'@granule {{"same": "end", "value": {same}}}', END)
         job.ending = SimpleNamespace(log=kernel_log.parse(CONSOLE), what="", seconds=1)
         return job
+
+    def test_a_run_in_which_nothing_ran_is_no_success(self):
+        passed, failed = ("7", "a", True, ""), ("7", "b", False, "")
+        self.assertEqual(run.exit_code([passed], []), 0)
+        self.assertEqual(run.exit_code([passed, failed], [failed]), 1)
+        self.assertEqual(run.exit_code([], []), run.NOTHING_RAN)
+
+    def test_offline_with_an_empty_cache_nothing_runs(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch("builtins.print") as printed, mock.patch("sys.stderr"):
+            with mock.patch.dict(os.environ, {"GRANULE_KERNEL_CACHE": folder}):
+                self.assertEqual(run.main(["--offline", "6.18", "7"]), run.NOTHING_RAN)
+        self.assertEqual(printed.call_args.args, ("0 passed, 0 failed, 2 skipped",))
 
     def test_what_is_to_be_the_same_is_compared_over_guests(self):
         (test,) = run.same_tests([self.job("6.12", 1), self.job("7", 1)])

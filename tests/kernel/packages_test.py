@@ -1,10 +1,6 @@
 #!/usr/bin/env python3
-"""Where guests come from: apt sources, package lists, versions, downloads, the cache, kernels. Without a network."""
+"""Where guests come from: apt sources, package lists, versions, the cache, kernels. Without a network."""
 
-import contextlib
-import functools
-import hashlib
-import http.server
 import os
 import pathlib
 import tempfile
@@ -15,7 +11,6 @@ from unittest import mock
 import apt_sources
 import archive
 import cache
-import download
 import kernels
 import package_index
 import sysroot
@@ -27,7 +22,7 @@ HOST = "http://debian.example"  # no host of a registry is named in this project
 
 
 def setUpModule():
-    for module in (cache, download, archive, kernels, sysroot):
+    for module in (cache, kernels, sysroot):
         mock.patch.object(module, "say", lambda text: None).start()
 
 
@@ -345,102 +340,6 @@ class CacheFolder(unittest.TestCase):
             order.append("first")
         thread.join()
         self.assertEqual(order, ["first", "other"])
-
-
-class Signatures(unittest.TestCase):
-    SOURCE = Source(HOST, "trixie", ("main",))
-
-    def text(self, status):
-        told = mock.Mock(stdout=b"signed", stderr=b"[GNUPG:] NEWSIG\n" + status)
-        with mock.patch("subprocess.run", return_value=told):
-            return archive._signed_text(b"around signed around", self.SOURCE)
-
-    def test_only_what_is_signed_is_read(self):
-        self.assertEqual(self.text(b"[GNUPG:] GOODSIG 1 Debian\n[GNUPG:] VALIDSIG 1\n"), b"signed")
-
-    def test_a_signature_that_apt_would_not_trust_is_refused(self):
-        for status in (
-            b"",
-            b"[GNUPG:] NO_PUBKEY 1\n",
-            b"[GNUPG:] BADSIG 1 Debian\n",
-            b"[GNUPG:] REVKEYSIG 1 Debian\n[GNUPG:] VALIDSIG 1\n",
-        ):
-            with self.assertRaisesRegex(Missing, "signed by no key"):
-                self.text(status)
-
-
-class Archives(unittest.TestCase):
-    def test_a_suite_that_the_archive_has_not_is_none(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch("time.sleep"):
-            source = Source(f"file:{folder}", "sid", ("main",))
-            self.assertIsNone(archive.read_packages(source, cache.Cache(folder)))
-
-    def test_an_archive_that_cannot_be_reached_is_an_error(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch("time.sleep"):
-            source = Source("http://127.0.0.1:1", "sid", ("main",))
-            with self.assertRaisesRegex(Missing, "no package list of sid"):
-                archive.read_packages(source, cache.Cache(folder))
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves `content`; breaks off after `most` bytes; notes the ranges that it was asked for."""
-
-    def __init__(self, shared, *arguments):
-        self.shared = shared
-        super().__init__(*arguments)
-
-    def do_GET(self):
-        content, wanted = self.shared["content"], self.headers.get("Range")
-        self.shared["ranges"].append(wanted)
-        start = int(wanted.partition("=")[2].rstrip("-")) if wanted else 0
-        self.send_response(206 if wanted else self.shared["code"])
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(content[start : start + self.shared["most"]])
-
-    def log_message(self, *arguments):
-        pass
-
-
-class Downloads(unittest.TestCase):
-    CONTENT = bytes(range(256)) * 40
-
-    def setUp(self):
-        self.shared = {"content": self.CONTENT, "ranges": [], "most": 1 << 20, "code": 200}
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, self.shared))
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        self.url = f"http://127.0.0.1:{server.server_port}/x"
-        self.path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "x")
-        self.enterContext(mock.patch("time.sleep"))
-
-    def fetch(self, content=CONTENT):
-        download.download(self.url, self.path, hashlib.sha256(content).hexdigest(), len(content), "x")
-
-    def test_an_interrupted_download_goes_on_where_it_was(self):
-        self.shared["most"] = 4000
-        self.fetch()
-        self.assertEqual(self.path.read_bytes(), self.CONTENT)
-        self.assertEqual(self.shared["ranges"], [None, "bytes=4000-", "bytes=8000-"])
-        self.assertEqual([file.name for file in self.path.parent.iterdir()], ["x"])
-
-    def test_what_is_there_and_right_is_not_fetched(self):
-        self.path.write_bytes(self.CONTENT)
-        self.fetch()
-        self.assertEqual(self.shared["ranges"], [])
-
-    def test_a_wrong_checksum_is_refused_and_not_kept(self):
-        with self.assertRaisesRegex(Missing, "package list promises"):
-            self.fetch(bytes(len(self.CONTENT)))
-        self.assertEqual(list(self.path.parent.iterdir()), [])
-
-    def test_what_the_archive_has_not_is_said_with_its_address(self):
-        self.shared["code"] = 404
-        with self.assertRaisesRegex(Missing, self.url):
-            self.fetch()
-        self.assertEqual(len(self.shared["ranges"]), 1)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,9 @@ PROGRAMS = (
     Program("imported", ("panthor",)),
     Program("differential --operations 20000", ("panthor",), timeout=300, count_warnings=True),
     Program("losses", ("panthor",), huge_pages=(True,), series=("6.18",), alone=True),
+    # The C interface, from C.
+    Program("c_abi", ("panthor", "panfrost")),
+    Program("c_abi --lose", ("panthor",), huge_pages=(True,), series=("6.18",), alone=True, name="c_abi_lose"),
     Program("bit_for_bit", ("panthor", "panfrost")),
     # The proof: the same calls plainly and through the library.
     Program("proof_plain", ("panthor",), huge_pages=(True,), alone=True, count_warnings=True),
@@ -89,7 +92,7 @@ PROGRAMS = (
     on_traces("replay_traces --calls 2500 --every 500", "panthor", *_PANTHOR_TRACES),
     on_traces("replay_traces --calls 20000 --every 5000", "panfrost", "glmark2-g52-v26"),
     # And with every call to the kernel failing before it succeeds.
-    on_traces("faults_on_traces --calls 1000", "panthor", "multiclient-g610-v26-clients"),
+    on_traces("faults_on_traces --calls 5000", "panthor", "multiclient-g610-v26-clients"),
     on_traces("faults_on_traces --skip 330 --calls 40 --no-queue", "panthor", "sparse-vtex-g610-v26-k12"),
     on_traces("faults_on_traces --calls 8000", "panfrost", "glmark2-g52-v26"),
 )

@@ -106,7 +106,7 @@ def judged(outcome, log, ending):
         tests.append(("the program ends", False, ending))
     elif outcome.exit_code and all(passed for _, passed, _ in tests):
         tests.append(("exit code 0", False, f"it was {outcome.exit_code}" + _last_words(outcome)))
-    return tests or [("exit code 0", True, "")]
+    return tests or [("a test", False, "the program ended well and tested nothing" + _last_words(outcome))]
 
 
 def _where(complaint):

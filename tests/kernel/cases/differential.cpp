@@ -16,13 +16,11 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <optional>
 #include <random>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "src/drm/drm_device.hpp"
@@ -58,9 +56,9 @@ public:
         for (const std::uint64_t pages : std::array<std::uint64_t, 8>{1, 16, 511, 512, 600, 1024, 1536, 2048}) {
             BoRequest request;
             request.bytes = pages * kPageBytes;
-            const Result<BoId, Status> made = device.create_bo(request);
+            const Result<BoId, OsError> made = device.create_bo(request);
             if (!made) {
-                throw ProbeError(fmt::format("a BO of {} pages: {}", pages, to_string(made.error())));
+                throw ProbeError(fmt::format("a BO of {} pages: {}", pages, to_string(made.error().status)));
             }
             ids_.push_back(*made);
             bos_.of(*made);
@@ -78,8 +76,7 @@ public:
             }
         }
         compare();
-        const char* const huge_pages = std::getenv("GRANULE_HUGE_PAGES");
-        if (huge_pages != nullptr && std::string_view(huge_pages) == "1" && blocks_seen_ == 0) {
+        if (guest_has_huge_pages() && blocks_seen_ == 0) {
             fail_with("there never was a leaf of 2 MiB to cut");
         }
     }
@@ -91,9 +88,9 @@ public:
 
 private:
     static Owned<Timeline> make_timeline(DrmDevice& device) {
-        Result<Owned<Timeline>, Status> made = device.create_timeline();
+        Result<Owned<Timeline>, OsError> made = device.create_timeline();
         if (!made) {
-            throw ProbeError(fmt::format("a timeline: {}", to_string(made.error())));
+            throw ProbeError(fmt::format("a timeline: {}", to_string(made.error().status)));
         }
         return std::move(*made);
     }
@@ -262,9 +259,9 @@ int run_all(const Settings& settings) {
             return fmt::format("no device: {} in {} (errno {})", to_string(device.error().status), device.error().call,
                                device.error().error);
         }
-        Result<Owned<Vm>, Status> vm = (*device)->create_vm({});
+        Result<Owned<Vm>, OsError> vm = (*device)->create_vm({});
         if (!vm) {
-            return fmt::format("no VM: {}", to_string(vm.error()));
+            return fmt::format("no VM: {}", to_string(vm.error().status));
         }
         Differential differential(**device, **vm, settings);
         differential.run();

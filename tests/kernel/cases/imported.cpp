@@ -81,7 +81,7 @@ public:
         const Result<BoId, OsError> imported = device.import_bo(memory.dma_buf());
         BoRequest own;
         own.bytes = kBytes;
-        const Result<BoId, Status> made = device.create_bo(own);
+        const Result<BoId, OsError> made = device.create_bo(own);
         if (!imported || !made) {
             throw ProbeError("no import, or no BO beside it");
         }
@@ -96,9 +96,9 @@ public:
     // Mapped at `shift` behind the start of a window, or in two that meet at `seam`; then [from, to) of it unmapped, or
     // mapped over. Empty, or what differs.
     std::string change(std::uint64_t shift, std::uint64_t seam, std::uint64_t from, std::uint64_t to, bool map_over) {
-        Result<Owned<Vm>, Status> vm = device_.create_vm({});
+        Result<Owned<Vm>, OsError> vm = device_.create_vm({});
         if (!vm) {
-            return fmt::format("no VM: {}", to_string(vm.error()));
+            return fmt::format("no VM: {}", to_string(vm.error().status));
         }
         const WatchedVm watched(**vm, kcore_, probe_, bos_, own_, kScratch, device_.facts().va_bits);
         PageOracle oracle;

@@ -33,7 +33,7 @@ public:
     explicit Losses(DrmDevice& device) : device_(device), bos_(device, kcore_) {
         BoRequest request;
         request.bytes = kBoBytes;
-        const Result<BoId, Status> made = device.create_bo(request);
+        const Result<BoId, OsError> made = device.create_bo(request);
         if (!made) {
             throw ProbeError("no BO");
         }
@@ -67,7 +67,7 @@ public:
 
     std::string rebuilt() {
         begin();
-        const Result<Owned<Timeline>, Status> timeline = device_.create_timeline();
+        const Result<Owned<Timeline>, OsError> timeline = device_.create_timeline();
         Transaction transaction(NodeMemory::process());
         const BindRequest before = harmless(0);
         const BindRequest failing = cut();
@@ -118,7 +118,7 @@ public:
 private:
     void begin() {
         watched_.reset();
-        Result<Owned<Vm>, Status> vm = device_.create_vm({});
+        Result<Owned<Vm>, OsError> vm = device_.create_vm({});
         if (!vm) {
             throw ProbeError("no VM");
         }

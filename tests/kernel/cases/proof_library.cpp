@@ -1,5 +1,6 @@
 // The calls of proof_cases.hpp through the library: on every kernel they do what was asked, and no more. Each in a VM of
-// its own; then all of them in one, whose end state is the same on every kernel.
+// its own; then all of them in one, whose end state is the same on every kernel. Before the call the mapping is of 2M leaves
+// where the guest has huge pages, and of none where it has not: what is cut is there.
 
 #include <fmt/format.h>
 
@@ -77,6 +78,10 @@ private:
         request.shows.bo = whole_;
         must(vm_->bind(request), "the bind of the mapping");
         oracle_.map(request.va, request.shows);
+        const std::uint64_t blocks = watched_->tables().leaf_counts(kWholeMapping).blocks_2m;
+        if (blocks != (guest_has_huge_pages() ? kWholeMapping.size() / kBlock2MBytes : 0)) {
+            throw ProbeError(fmt::format("the mapping is of {} leaves of 2 MiB before the call", blocks));
+        }
         return *vm_;
     }
 

@@ -1,6 +1,7 @@
 // Sequences of binds that drivers and test suites make of huge pages, through the library on a real panthor: the huge-page
 // cases of IGT's panthor_vm and the pictures in the documentation of Linux drivers/gpu/drm/drm_gpuvm.c. Every step
-// succeeds, and afterwards the kernel's tables are those that were asked for, page for page.
+// succeeds, and afterwards the kernel's tables are those that were asked for, page for page. What the first maps make, and
+// the others cut, are leaves of 2 MiB wherever a BO's own blocks allow: that is looked for too.
 
 #include <fmt/format.h>
 
@@ -123,18 +124,31 @@ std::vector<Sequence> spanning() {
     };
 }
 
+// How many leaves of 2 MiB a map makes where nothing was: the windows that it covers whole, if the blocks of the BO, which
+// begin at offset 0, lie in windows too.
+std::uint64_t whole_blocks(const Step& step) {
+    if (!guest_has_huge_pages() || step.va % kBlock2MBytes != step.offset % kBlock2MBytes) {
+        return 0;
+    }
+    const Va first = Va{step.va + kBlock2MBytes - 1}.align_down(kBlock2MBytes);
+    const Va last = Va{step.va + step.bytes}.align_down(kBlock2MBytes);
+    return first < last ? (last - first) / kBlock2MBytes : 0;
+}
+
 class Sequences {
 public:
     explicit Sequences(DrmDevice& device) : device_(device), bos_(device, kcore_), a_(bo()), b_(bo()) {}
 
     // Empty, or what differs.
     std::string run(const Sequence& sequence) {
-        Result<Owned<Vm>, Status> vm = device_.create_vm({});
+        Result<Owned<Vm>, OsError> vm = device_.create_vm({});
         if (!vm) {
-            return fmt::format("no VM: {}", to_string(vm.error()));
+            return fmt::format("no VM: {}", to_string(vm.error().status));
         }
         const WatchedVm watched(**vm, kcore_, probe_, bos_, a_, kScratch, device_.facts().va_bits);
         PageOracle oracle;
+        std::uint64_t blocks = 0;
+        bool fresh = true;  // so far there are only maps, each where nothing was
         for (std::size_t i = 0; i < sequence.steps.size(); ++i) {
             const Step& step = sequence.steps[i];
             BindRequest request;
@@ -148,13 +162,21 @@ public:
             if (const Result<BindReport, BindError> done = (*vm)->bind(request); !done) {
                 return fmt::format("step {}: {} (errno {})", i, to_string(done.error().status), done.error().error);
             }
+            const std::size_t pages_before = oracle.pages().size();
             oracle.unmap(request.va);
+            fresh = fresh && step.what != What::kUnmap && oracle.pages().size() == pages_before;
             if (request.kind == BindRequest::Kind::kMap) {
                 oracle.map(request.va, request.shows);
             }
             std::string difference = watched.compare(oracle, kLooked);
             if (difference.empty()) {
                 difference = watched.compare_ledger(kLooked);
+            }
+            if (difference.empty() && fresh) {
+                blocks += whole_blocks(step);
+                if (const std::uint64_t found = watched.tables().leaf_counts(kLooked).blocks_2m; found != blocks) {
+                    difference = fmt::format("{} leaves of 2 MiB, and should be {}", found, blocks);
+                }
             }
             if (!difference.empty()) {
                 return fmt::format("after step {}: {}", i, difference);
@@ -167,7 +189,7 @@ private:
     BoId bo() {
         BoRequest request;
         request.bytes = 8 * kMiB;
-        const Result<BoId, Status> made = device_.create_bo(request);
+        const Result<BoId, OsError> made = device_.create_bo(request);
         if (!made) {
             throw ProbeError("no BO of 8 MiB");
         }

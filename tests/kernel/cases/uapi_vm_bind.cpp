@@ -10,8 +10,14 @@
 #include <limits>
 #include <vector>
 
+#include "mali/address.hpp"
+#include "mali/descriptor.hpp"
 #include "tests/kernel/cases/expectations.hpp"
 #include "tests/kernel/cases/raw_panthor.hpp"
+#include "tests/kernel/inside/kcore.hpp"
+#include "tests/kernel/inside/kernel_tables.hpp"
+#include "tests/kernel/inside/probe_error.hpp"
+#include "tests/kernel/inside/table_probe.hpp"
 
 namespace granule::kernel_test {
 namespace {
@@ -20,6 +26,7 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kVa = 0x200000;
 constexpr std::uint32_t kNoexec = panthor::kOpNoexec;
+constexpr unsigned kVaBits = 48;
 
 int bind_one(const RawPanthor& gpu, std::uint32_t vm, const drm_panthor_vm_bind_op& op) {
     return gpu.bind(vm, {&op, 1});
@@ -138,10 +145,26 @@ void arrays(const RawPanthor& gpu, Expectations& expect) {
         ops.push_back(map_op(bo, i % 512 * kPage, kVa + i * kPage, kPage, kNoexec));
     }
     expect.equal("512 operations in one array", gpu.bind(vm, ops), 0);
-    ops[300] = map_op(9999, 0, kVa, kPage, kNoexec);
+    const Kcore kcore;
+    TableProbe probe;
+    const Pa root = probe.root_touched_by(
+        kcore, [&] { expect.equal("they are unmapped", bind_one(gpu, vm, unmap_op(kVa, 2 * kMiB)), 0); });
+    const auto pages_mapped = [&](VaRange range) {
+        std::uint64_t pages = 0;
+        KernelTables::read(kcore, mali::Format::kAarch64_4k, kVaBits, root).visit(range, [&](const KernelLeaf& leaf) {
+            pages += leaf.range().intersection(range).size() / kPage;
+        });
+        return pages;
+    };
+    constexpr VaRange kAll{Va{kVa}, Va{kVa + 2 * kMiB}};
+    constexpr Va kBad{kVa + 300 * kPage};
+    expect.equal("all of them", pages_mapped(kAll), std::uint64_t{0});
+    ops[300] = map_op(9999, 0, kBad.raw(), kPage, kNoexec);
     std::uint32_t done = 0;
     expect.equal("an array with a bad operation fails", gpu.bind(vm, ops, false, &done), -EINVAL);
     expect.equal("and says which one", done, std::uint32_t{300});
+    expect.equal("those before it are done", pages_mapped({kAll.start, kBad}), std::uint64_t{300});
+    expect.equal("and none of the others", pages_mapped({kBad, kAll.end}), std::uint64_t{0});
 
     std::uint32_t syncobj = 0;
     expect.equal("a syncobj", gpu.create_syncobj(syncobj), 0);
@@ -296,7 +319,11 @@ int main() {
     }
     vm_life(gpu, expect);
     binds(gpu, expect);
-    arrays(gpu, expect);
+    try {
+        arrays(gpu, expect);
+    } catch (const ProbeError& error) {
+        expect.holds("the kernel's tables can be read", false, error.what());
+    }
     queued(gpu, expect);
     sparse(gpu, expect);
     failing_queued(gpu, expect);

@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdlib>
+#include <string_view>
 
 #include "mali/descriptor.hpp"
 #include "tests/kernel/inside/probe_error.hpp"
@@ -30,6 +32,11 @@ std::string describe(const OraclePage& page) {
 }
 
 }  // namespace
+
+bool guest_has_huge_pages() {
+    const char* const set = std::getenv("GRANULE_HUGE_PAGES");
+    return set != nullptr && std::string_view(set) == "1";
+}
 
 void PageOracle::map(const VaRange& va, const Backing& shows) {
     for (std::uint64_t at = 0; at < va.size(); at += kPageBytes) {

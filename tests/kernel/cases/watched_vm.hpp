@@ -36,6 +36,9 @@ struct OraclePage {
     bool operator==(const OraclePage&) const = default;
 };
 
+// Whether BOs of this guest are of 2 MiB blocks ($GRANULE_HUGE_PAGES): without them no leaf is there that a call could cut.
+[[nodiscard]] bool guest_has_huge_pages();
+
 class PageOracle {
 public:
     void map(const VaRange& va, const Backing& shows);
