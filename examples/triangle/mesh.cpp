@@ -9,7 +9,6 @@ namespace triangle {
 namespace {
 
 using rendering::cross;
-using rendering::normalized;
 
 constexpr Vec3 kWhite{1, 1, 1};
 constexpr float kTurn = 2.0F * std::numbers::pi_v<float>;

@@ -15,7 +15,6 @@ namespace triangle {
 namespace {
 
 using rendering::blend;
-using rendering::mix;
 using rendering::Picture;
 using rendering::to_pixel;
 using rendering::Vec3;
