@@ -184,8 +184,6 @@ private:
                                                  std::uint64_t now_ns) noexcept;
     [[nodiscard]] Result<CachedBo, OsError> make_into(BoEntry& entry, const Wanted& wanted,
                                                       const BoCacheRequest& request) noexcept;
-    // `wanted` mapped, or nothing at all.
-    [[nodiscard]] Result<VaRange, OsError> map(Bo& bo, const Wanted& wanted) noexcept;
     void abandon(BoEntry& entry) noexcept;
     // False: the kernel did not unmap, and all is as before.
     [[nodiscard]] bool unmap_and_release(Bo& bo, const VaRange& va, std::span<const FencePoint> fences) noexcept;

@@ -8,7 +8,6 @@
 //       | still short                                                                        |
 //     wait for what is busy; find, or end it and make again; until nothing is, or the time is up
 #include <algorithm>
-#include <cassert>
 #include <cstring>
 #include <limits>
 
@@ -278,7 +277,7 @@ Result<CachedBo, OsError> BoCache::make_into(BoEntry& entry, const Wanted& wante
     VaRange va;
     if (vm_ != nullptr) {
         // Last, so that there is no mapping to undo.
-        const Result<VaRange, OsError> mapped = map(bo, wanted);
+        const Result<VaRange, OsError> mapped = device_.map_bo(*vm_, bo, wanted.kind.flags, wanted.kind.va);
         if (!mapped) {
             device_.bos().release(bo, 1);
             return fail(mapped.error());
@@ -288,33 +287,6 @@ Result<CachedBo, OsError> BoCache::make_into(BoEntry& entry, const Wanted& wante
     const std::lock_guard lock(mutex_);
     shelf_.hand_out(entry, bo, va);
     return CachedBo{*id, &bo, va, *cpu, false};
-}
-
-Result<VaRange, OsError> BoCache::map(Bo& bo, const Wanted& wanted) noexcept {
-    if (device_.properties().kernel_places_bos) {
-        if (const Result<BindReport, BindError> shown = device_.show_bo(*vm_, bo.id); !shown) {
-            return fail(os_error(shown.error()));
-        }
-        return VaRange{*bo.kernel_va, *bo.kernel_va + bo.size};
-    }
-    VaRequest va_request = wanted.kind.va;
-    va_request.size = bo.size;
-    const Result<VaRange, VaError> va = vm_->reserve_va(va_request);
-    if (!va) {
-        return fail(os_error(va.error()));
-    }
-    BindRequest bind;
-    bind.kind = BindRequest::Kind::kMap;
-    bind.va = *va;
-    bind.shows.bo = bo.id;
-    bind.shows.flags = wanted.kind.flags;
-    if (const Result<BindReport, BindError> bound = vm_->bind(bind); !bound) {
-        const Result<void, VaError> released = vm_->release_va(*va);
-        assert(released);
-        static_cast<void>(released);
-        return fail(os_error(bound.error()));
-    }
-    return *va;
 }
 
 }  // namespace granule

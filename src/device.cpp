@@ -22,6 +22,13 @@ Status status_of(const VaError& error) noexcept {
     }
 }
 
+// What a reserve of ours returned.
+void release_whole(Vm& vm, const VaRange& range) noexcept {
+    const Result<void, VaError> released = vm.release_va(range);
+    assert(released);
+    static_cast<void>(released);
+}
+
 }  // namespace
 
 const char* to_string(DeviceProperties::Kind kind) noexcept {
@@ -73,11 +80,33 @@ Result<BindReport, BindError> Device::show_bo(Vm& vm, BoId bo_id) noexcept {
     }
     Result<BindReport, BindError> shown = vm.bind(request);
     if (!shown) {
-        const Result<void, VaError> released = vm.release_va(request.va);
-        assert(released);
-        static_cast<void>(released);
+        release_whole(vm, request.va);
     }
     return shown;
+}
+
+Result<VaRange, OsError> Device::map_bo(Vm& vm, const Bo& bo, const MapFlags& flags, VaRequest place) noexcept {
+    if (properties().kernel_places_bos) {
+        if (const Result<BindReport, BindError> shown = show_bo(vm, bo.id); !shown) {
+            return fail(os_error(shown.error()));
+        }
+        return VaRange{*bo.kernel_va, *bo.kernel_va + bo.size};
+    }
+    place.size = bo.size;
+    const Result<VaRange, VaError> va = vm.reserve_va(place);
+    if (!va) {
+        return fail(os_error(va.error()));
+    }
+    BindRequest request;
+    request.kind = BindRequest::Kind::kMap;
+    request.va = *va;
+    request.shows.bo = bo.id;
+    request.shows.flags = flags;
+    if (const Result<BindReport, BindError> bound = vm.bind(request); !bound) {
+        release_whole(vm, *va);
+        return fail(os_error(bound.error()));
+    }
+    return *va;
 }
 
 void Device::free_mapped_bo(Vm& vm, BoId bo_id) noexcept {
@@ -88,9 +117,7 @@ void Device::free_mapped_bo(Vm& vm, BoId bo_id) noexcept {
     assert(unmapped);
     static_cast<void>(unmapped);
     // Before the handle is closed: from then on the kernel may give the VA to another BO, which is to find it free here.
-    const Result<void, VaError> released = vm.release_va(range);
-    assert(released);
-    static_cast<void>(released);
+    release_whole(vm, range);
     bos().release(*bo, 1);
 }
 

@@ -99,6 +99,10 @@ public:
     // they are still there. kNotSupported: panthor, soft.
     [[nodiscard]] virtual Result<bool, OsError> set_evictable(const Bo& bo, bool evictable) noexcept;
 
+    // All of a BO of the caller's, mapped in `vm` at a VA as `place` says but for the size, which is the BO's. Where the kernel
+    // places BOs it is shown there (show_bo), whatever `place` and `flags` say. On failure nothing is reserved or mapped.
+    [[nodiscard]] Result<VaRange, OsError> map_bo(Vm& vm, const Bo& bo, const MapFlags& flags,
+                                                  VaRequest place) noexcept;
     // Where the kernel places BOs. A BO of the caller's, reserved and mapped in `vm` where the kernel shows it.
     // kVaOccupied: it is there already. kNotSupported: a BO that no kernel shows anywhere.
     [[nodiscard]] Result<BindReport, BindError> show_bo(Vm& vm, BoId bo) noexcept;

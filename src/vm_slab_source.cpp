@@ -20,34 +20,13 @@ BoRequest slab_bo_request(const VmSlabConfig& config, const Device& device, cons
 }
 
 Result<VaRange, OsError> VmSlabSource::map(const Bo& bo, std::uint64_t alignment) noexcept {
-    VaRequest place;
-    place.size = bo.size;
-    place.alignment = std::max(alignment, bo.size >= kBlock2MBytes ? kBlock2MBytes : kPageBytes);
-    place.zone = config_.zone;
-    const Result<VaRange, VaError> va = vm_.reserve_va(place);
-    if (!va) {
-        return fail(os_error(va.error()));
-    }
-    BindRequest request;
-    request.kind = BindRequest::Kind::kMap;
-    request.va = *va;
-    request.shows.bo = bo.id;
-    request.shows.flags = config_.kind.flags;
-    if (const Result<BindReport, BindError> bound = vm_.bind(request); !bound) {
-        release(*va);
-        return fail(os_error(bound.error()));
-    }
-    return *va;
-}
-
-Result<VaRange, OsError> VmSlabSource::map_where_the_kernel_does(const Bo& bo, std::uint64_t alignment) noexcept {
-    if (!bo.kernel_va || !bo.kernel_va->is_aligned(alignment)) {
+    if (device_.properties().kernel_places_bos && (!bo.kernel_va || !bo.kernel_va->is_aligned(alignment))) {
         return fail(os_error(Status::kNotSupported));
     }
-    if (const Result<BindReport, BindError> shown = device_.show_bo(vm_, bo.id); !shown) {
-        return fail(os_error(shown.error()));
-    }
-    return VaRange{*bo.kernel_va, *bo.kernel_va + bo.size};
+    VaRequest place;
+    place.alignment = std::max(alignment, bo.size >= kBlock2MBytes ? kBlock2MBytes : kPageBytes);
+    place.zone = config_.zone;
+    return device_.map_bo(vm_, bo, config_.kind.flags, place);
 }
 
 void VmSlabSource::release(const VaRange& va) noexcept {
@@ -82,8 +61,7 @@ Result<SlabMemory, OsError> VmSlabSource::acquire(std::uint64_t bytes, std::uint
         }
         slab.cpu = *cpu;
     }
-    const Result<VaRange, OsError> va =
-        device_.properties().kernel_places_bos ? map_where_the_kernel_does(bo, alignment) : map(bo, alignment);
+    const Result<VaRange, OsError> va = map(bo, alignment);
     if (!va) {
         return give_up(va.error());
     }

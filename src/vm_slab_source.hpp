@@ -51,7 +51,6 @@ public:
 
 private:
     [[nodiscard]] Result<VaRange, OsError> map(const Bo& bo, std::uint64_t alignment) noexcept;
-    [[nodiscard]] Result<VaRange, OsError> map_where_the_kernel_does(const Bo& bo, std::uint64_t alignment) noexcept;
     void release(const VaRange& va) noexcept;
 
     Device& device_;
