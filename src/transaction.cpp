@@ -20,11 +20,11 @@ bool goes_on(const BindRequest& last, const BindRequest& next) noexcept {
 
 }  // namespace
 
-Status Transaction::add(const BindRequest& request) noexcept {
+Status Transaction::add(const BindRequest& request, std::size_t number) noexcept {
     if (requests_.size() > separated_at_ && goes_on(requests_.back(), request)) {
         requests_.back().va.end = request.va.end;
     } else {
-        if (!firsts_.push(added_)) {
+        if (!firsts_.push(number)) {
             return Status::kOutOfHostMemory;
         }
         if (!requests_.push(request)) {

@@ -26,7 +26,9 @@ class Transaction {
 public:
     explicit Transaction(NodeMemory memory = NodeMemory::process()) noexcept : requests_(memory), firsts_(memory) {}
 
-    [[nodiscard]] Status add(const BindRequest& request) noexcept;
+    [[nodiscard]] Status add(const BindRequest& request) noexcept { return add(request, added_); }
+    // `number`: what `first_added` is to call it.
+    [[nodiscard]] Status add(const BindRequest& request, std::size_t number) noexcept;
     // The next request is not joined with those before: they end a group (BindGroup in src/vm.hpp), whose requests are
     // then a part of `requests()` up to the size that there is now.
     void separate() noexcept { separated_at_ = requests_.size(); }
@@ -42,7 +44,8 @@ public:
     [[nodiscard]] bool empty() const noexcept { return requests_.empty(); }
     // Requests that were added, before they were joined.
     [[nodiscard]] std::size_t added() const noexcept { return added_; }
-    // The number, among those that were added, of the first one that is in `request`; kAll for what is no request.
+    // The number of the first one that is in `request`: among those that were added, or the one that it was added with.
+    // kAll for what is no request.
     [[nodiscard]] std::size_t first_added(std::size_t request) const noexcept {
         return request < firsts_.size() ? firsts_[request] : BindError::kAll;
     }

@@ -25,10 +25,7 @@ bool BindBatch::add(const BindOp& op, std::uint32_t number) noexcept {
     ends_with_signals_ = !op.signals.empty();
     count_ = number + 1;
     if (!op.sync_only) {
-        if (requests_.add(op.request) != Status::kOk) {
-            return false;
-        }
-        if (ops_.size() < requests_.size() && !ops_.push(number)) {
+        if (requests_.add(op.request, number) != Status::kOk) {
             return false;
         }
         groups_.back().requests_end = requests_.size();
@@ -91,10 +88,12 @@ BindBatch::Blame BindBatch::blame(const BindError& error) const noexcept {
     }
     const std::size_t before = error.group == 0 ? 0 : groups_[error.group - 1].requests_end;
     const std::size_t request = before + error.request;
-    if (request >= ops_.size()) {
+    if (request >= requests_.size()) {
         return {};
     }
-    return {ops_[request], request + 1 < ops_.size() ? ops_[request + 1] : count_};
+    const bool last = request + 1 == requests_.size();
+    return {static_cast<std::uint32_t>(requests_.first_added(request)),
+            last ? count_ : static_cast<std::uint32_t>(requests_.first_added(request + 1))};
 }
 
 }  // namespace granule::c_api

@@ -4,7 +4,7 @@
 //     ops         MAP  MAP(signals)  UNMAP(waits)  MAP  SYNC_ONLY(signals)
 //     groups     |---- group 0 ----|-------------- group 1 ---------------|      a group begins at waits or behind signals
 //     requests   |------- 0 -------|------ 1 -----|-- 2 --|                      neighbours of a group become one
-//     op_of                0              2           3
+//     first_added          0              2           3
 //
 // Thread-safety: none.
 // Failure: false: there is no memory.
@@ -41,7 +41,7 @@ public:
     };
 
     explicit BindBatch(NodeMemory memory) noexcept
-        : requests_(memory), ops_(memory), groups_(memory), waits_(memory), signals_(memory), releases_(memory) {}
+        : requests_(memory), groups_(memory), waits_(memory), signals_(memory), releases_(memory) {}
     BindBatch(const BindBatch&) = delete;
     BindBatch& operator=(const BindBatch&) = delete;
     ~BindBatch();  // lets go of the timelines
@@ -72,7 +72,6 @@ private:
     [[nodiscard]] static bool push(Array<granule_sync>& points, const granule_sync& point) noexcept;
 
     Transaction requests_;
-    Array<std::uint32_t> ops_;  // of each request the first operation that is in it
     Array<Group> groups_;
     Array<granule_sync> waits_;    // with a reference on each timeline
     Array<granule_sync> signals_;  // the same
