@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "src/drm/drm_device.hpp"
@@ -16,6 +17,29 @@
 
 namespace granule::test {
 namespace {
+
+// The newest driver's device, over calls that fail on request. What it left in the kernel is a failure.
+struct FailingDevice {
+    explicit FailingDevice(DrmDriver driver) : drm(newest(driver)), failing(drm, driver) {
+        DrmDeviceConfig config;
+        config.calls = &failing;
+        Result<Owned<DrmDevice>, OsError> opened = DrmDevice::open(FakeDrm::kPath, config);
+        REQUIRE(opened.has_value());
+        device = std::move(*opened);
+    }
+    FailingDevice(const FailingDevice&) = delete;
+    FailingDevice& operator=(const FailingDevice&) = delete;
+    FailingDevice(FailingDevice&&) = delete;
+    FailingDevice& operator=(FailingDevice&&) = delete;
+    ~FailingDevice() {
+        device = {};
+        CHECK(drm.census() == FakeDrmCensus{});
+    }
+
+    FakeDrm drm;
+    FailingDrmCalls failing;
+    Owned<DrmDevice> device;
+};
 
 TEST_CASE("a device behind a kernel says what that kernel can, and no more") {
     for (const DrmDriver driver : kDrivers) {
@@ -102,37 +126,30 @@ TEST_CASE("what a kernel says against a BO, a VM or a timeline arrives with its 
     for (const DrmDriver driver : kDrivers) {
         CAPTURE(to_string(driver));
         const bool panthor = driver == DrmDriver::kPanthor;
-        FakeDrm drm(newest(driver));
-        {
-            FailingDrmCalls failing(drm, driver);
-            DrmDeviceConfig config;
-            config.calls = &failing;
-            Result<Owned<DrmDevice>, OsError> opened = DrmDevice::open(FakeDrm::kPath, config);
-            REQUIRE(opened.has_value());
-            Device& device = **opened;
-            const auto failed_with = [](const auto& result, std::string_view call, int error) {
-                return !result && call == result.error().call && result.error().error == error;
-            };
-            BoRequest request;
-            request.bytes = 4096;
-            failing.fail_kind(panthor ? DrmCallKind::kBoCreate : DrmCallKind::kCreateBo, 0, ENODEV);
-            CHECK(failed_with(device.create_bo(request), panthor ? "BO_CREATE" : "CREATE_BO", ENODEV));
-            CHECK(device.memory_usage().bytes == 0);
-            if (panthor) {
-                failing.fail_kind(DrmCallKind::kVmCreate, 0, EBUSY);
-                CHECK(failed_with(device.create_vm({}), "VM_CREATE", EBUSY));
-                failing.fail_kind(DrmCallKind::kSyncobjCreate, 0, ENOMEM);
-                CHECK(failed_with(device.create_timeline(), "SYNCOBJ_CREATE", ENOMEM));
-            }
-            failing.fail_kind(panthor ? DrmCallKind::kBoCreate : DrmCallKind::kCreateBo, 0, ENOMEM);
-            const Result<Owned<Vm>, OsError> vm = device.create_vm({});
-            REQUIRE(vm.has_value());
-            const Result<BoId, BindError> mapped = device.create_mapped_bo(**vm, request);
-            REQUIRE_FALSE(mapped.has_value());
-            CHECK(mapped.error().status == Status::kOutOfDeviceMemory);
-            CHECK(mapped.error().error == ENOMEM);
+        FailingDevice fixture(driver);
+        FailingDrmCalls& failing = fixture.failing;
+        Device& device = *fixture.device;
+        const auto failed_with = [](const auto& result, std::string_view call, int error) {
+            return !result && call == result.error().call && result.error().error == error;
+        };
+        BoRequest request;
+        request.bytes = 4096;
+        failing.fail_kind(panthor ? DrmCallKind::kBoCreate : DrmCallKind::kCreateBo, 0, ENODEV);
+        CHECK(failed_with(device.create_bo(request), panthor ? "BO_CREATE" : "CREATE_BO", ENODEV));
+        CHECK(device.memory_usage().bytes == 0);
+        if (panthor) {
+            failing.fail_kind(DrmCallKind::kVmCreate, 0, EBUSY);
+            CHECK(failed_with(device.create_vm({}), "VM_CREATE", EBUSY));
+            failing.fail_kind(DrmCallKind::kSyncobjCreate, 0, ENOMEM);
+            CHECK(failed_with(device.create_timeline(), "SYNCOBJ_CREATE", ENOMEM));
         }
-        CHECK(drm.census() == FakeDrmCensus{});
+        failing.fail_kind(panthor ? DrmCallKind::kBoCreate : DrmCallKind::kCreateBo, 0, ENOMEM);
+        const Result<Owned<Vm>, OsError> vm = device.create_vm({});
+        REQUIRE(vm.has_value());
+        const Result<BoId, BindError> mapped = device.create_mapped_bo(**vm, request);
+        REQUIRE_FALSE(mapped.has_value());
+        CHECK(mapped.error().status == Status::kOutOfDeviceMemory);
+        CHECK(mapped.error().error == ENOMEM);
     }
 }
 
@@ -242,16 +259,12 @@ TEST_CASE("a view that the kernel refuses leaves the range reserved, and may be 
     for (const DrmDriver driver : kDrivers) {
         CAPTURE(to_string(driver));
         const bool panthor = driver == DrmDriver::kPanthor;
-        FakeDrm drm(newest(driver));
-        FailingDrmCalls failing(drm, driver);
-        DrmDeviceConfig config;
-        config.calls = &failing;
-        Result<Owned<DrmDevice>, OsError> device = DrmDevice::open(FakeDrm::kPath, config);
-        REQUIRE(device.has_value());
-        BoTable& bos = (*device)->bos();
+        FailingDevice fixture(driver);
+        FailingDrmCalls& failing = fixture.failing;
+        BoTable& bos = fixture.device->bos();
         BoRequest request;
         request.bytes = 8192;
-        Bo& bo = *bos.find((*device)->create_bo(request).value());
+        Bo& bo = *bos.find(fixture.device->create_bo(request).value());
         const ReservedRange range(bo.size);
         for (const DrmCallKind kind :
              {panthor ? DrmCallKind::kBoMmapOffset : DrmCallKind::kMmapBo, DrmCallKind::kMap}) {
@@ -268,7 +281,7 @@ TEST_CASE("a view that the kernel refuses leaves the range reserved, and may be 
         bos.release(bo, 1);
         if (panthor) {
             request.cpu_visible = false;
-            Bo& hidden = *bos.find((*device)->create_bo(request).value());
+            Bo& hidden = *bos.find(fixture.device->create_bo(request).value());
             CHECK(bos.map_cpu_at(hidden, range.start()) == Status::kNotSupported);
             bos.release(hidden, 1);
         }
