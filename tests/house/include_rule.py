@@ -24,12 +24,13 @@ FOLDERS = tuple(MAY_INCLUDE)
 
 # Headers that need neither an operating system nor a heap nor locks: mali/ runs in firmware. <cassert> and <cstring> are
 # what every firmware's C library has; <atomic> is there because a GPU walks the tables while they are written, <memory>
-# for std::addressof, <system_error> for the std::errc of <charconv>.
+# for std::addressof, <system_error> for the std::errc of <charconv>. The last two are the compiler's: vectors.
 PURE = {
     "algorithm", "array", "atomic", "bit", "cassert", "charconv", "climits", "compare", "concepts", "cstddef", "cstdint",
     "cstring", "initializer_list", "iterator", "limits", "memory", "new", "numeric", "optional", "ranges", "span",
     "string_view", "system_error", "tuple", "type_traits", "utility", "variant",
     "tl/expected.hpp",
+    "arm_neon.h", "immintrin.h",
 }  # fmt: skip
 
 # allocator/ has nodes, so it has a heap: mimalloc's, the C library's under a sanitizer, or the containers'. Still no OS and no locks: the caller's lock
