@@ -9,9 +9,10 @@
 #include "mali/address.hpp"
 #include "mali/attributes.hpp"
 #include "mali/descriptor.hpp"
+#include "mali/entry_run.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/page_table_traversal.hpp"
 #include "mali/result.hpp"
-#include "mali/table_entry.hpp"
 #include "mali/table_memory.hpp"
 
 namespace granule::mali {
@@ -69,10 +70,23 @@ const char* to_string(TableError::Code code) noexcept {
 
 PageTable::PageTable(const PageTableConfig& config, TableMemory& memory, TablePage root) noexcept
     : memory_(&memory),
+      last_va_((std::uint64_t{1} << config.va_bits) - 1),
+      last_pa_((std::uint64_t{1} << config.pa_bits) - 1),
+      start_level_(start_level(config.format, config.va_bits)),
       config_(config),
       root_(root),
-      start_level_(start_level(config.format, config.va_bits)),
-      tables_(1) {}
+      tables_(1) {
+    table_bits_ = encode_table(config.format, Pa{}, config.coherent_walk);
+    const TableWindow window = memory.window();
+    if (config.fast_paths && window.exists()) {
+        has_window_ = true;
+        is_coherent_ = window.coherent;
+        entries_base_ = reinterpret_cast<std::uintptr_t>(window.entries) - window.first.raw();
+        books_base_ =
+            reinterpret_cast<std::uintptr_t>(window.books) - window.first.raw() / kPageBytes * sizeof(TableBook);
+        walk_base_ = entries_base_ - table_bits_;
+    }
+}
 
 Result<PageTable, TableError> PageTable::create(const PageTableConfig& config, TableMemory& memory) noexcept {
     if (!is_supported(config)) {
@@ -83,6 +97,7 @@ Result<PageTable, TableError> PageTable::create(const PageTableConfig& config, T
     }
     const TablePage root = memory.take();
     // The GPU may walk it as soon as TRANSTAB names it: holes, then.
+    clear_around(root, 0, 0);
     memory.make_visible(root.entries, kTableEntries);
     return PageTable(config, memory, root);
 }
@@ -95,6 +110,14 @@ PageTable& PageTable::operator=(PageTable&& other) noexcept {
     if (this != &other) {
         release();
         memory_ = std::exchange(other.memory_, nullptr);
+        has_window_ = other.has_window_;
+        is_coherent_ = other.is_coherent_;
+        entries_base_ = other.entries_base_;
+        books_base_ = other.books_base_;
+        table_bits_ = other.table_bits_;
+        walk_base_ = std::exchange(other.walk_base_, 0);
+        last_va_ = other.last_va_;
+        last_pa_ = other.last_pa_;
         config_ = other.config_;
         root_ = std::exchange(other.root_, {});
         start_level_ = other.start_level_;
@@ -103,6 +126,7 @@ PageTable& PageTable::operator=(PageTable&& other) noexcept {
         reserved_ = std::exchange(other.reserved_, 0);
         emptied_ = std::exchange(other.emptied_, 0);
         last_emptied_ = std::exchange(other.last_emptied_, {});
+        passed_ = std::exchange(other.passed_, {});
     }
     return *this;
 }
@@ -124,7 +148,7 @@ Result<void, TableError> PageTable::hold(std::uint64_t pages) noexcept {
 
 void PageTable::settle() noexcept {
     while (emptied_ != 0) {
-        memory_->give_back(pop_emptied());
+        memory_->give_back(page_at(pop_emptied()));
         ++reserved_;
     }
     assert(reserved_ >= credit());
@@ -134,54 +158,19 @@ void PageTable::settle() noexcept {
     }
 }
 
-// Emptied tables come last: until the caller's invalidation a walker of the GPU may still pass through them.
-TablePage PageTable::take_table() noexcept {
-    ++tables_;
-    if (reserved_ != 0) {
-        --reserved_;
-        return memory_->take();
-    }
-    return pop_emptied();
-}
-
-void PageTable::put_emptied(const TablePage& table) noexcept {
-    assert(table.book->live == 0);
-    table.book->next_emptied = last_emptied_;
-    last_emptied_ = table.pa;
-    ++emptied_;
-    --tables_;
-}
-
-TablePage PageTable::pop_emptied() noexcept {
-    assert(emptied_ != 0);
-    const TablePage table = memory_->table_at(last_emptied_);
-    last_emptied_ = std::exchange(table.book->next_emptied, Pa{});
-    --emptied_;
-    return table;
-}
-
-std::uint64_t& PageTable::count_of(LeafSize size) noexcept {
-    switch (size) {
-        case LeafSize::k1G:
-            return leaves_.blocks_1g;
-        case LeafSize::k2M:
-            return leaves_.blocks_2m;
-        case LeafSize::k4K:
-            break;
-    }
-    return leaves_.pages_4k;
-}
-
 void PageTable::release() noexcept {
     if (memory_ == nullptr) {
         return;
     }
     leaves_ = {};  // and with them their credit
     for_each_table(*memory_, root_, start_level_, [this](const TablePage& table, unsigned /*level*/, Va /*start*/) {
-        for (std::size_t i = 0; i < kTableEntries; ++i) {
-            store_entry(table.entries[i], 0);
-        }
+        const bool zeros = table.book->is_empty();
         *table.book = {};
+        if (config_.fast_paths) {
+            table.book->stale = !zeros;
+        } else {
+            clear_entries(table.entries, kTableEntries);
+        }
         memory_->give_back(table);
         ++reserved_;
     });

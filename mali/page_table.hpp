@@ -15,27 +15,34 @@
 //   Invariant   Every table but the root has a live entry: a table that loses its last one is taken out of the tree at
 //               once. So a block never stands over an empty table, and a hole is a hole at the highest level possible.
 //   Flushing    None here: what the TLB must forget is the caller's to invalidate (mmu_sequence.hpp), before `settle`.
-//               Until then an emptied table stays out of the memory's pool, all zeros: a walker that still has a
-//               pointer to it sees holes, and never the tables of somebody else. (This page table itself may put it to
-//               use again before that, when no other held page is left: within the locked range of the same
-//               transaction.)
+//               Until then an emptied table stays out of the memory's pool. A walker that still has a pointer to it
+//               sees holes, or, where all the leaves of the table went at once, those leaves, as it may see them in the
+//               TLB; never the tables of somebody else. (This page table itself may put it to use again before that,
+//               when no other held page is left: within the locked range of the same transaction.)
 //   Locking     None here: one caller at a time. `walk` and `visit` by other threads see each entry whole (old or new);
 //               whether the tables they pass are still in place is what an invalidation settles, for them as for the
 //               GPU.
-//   Complexity  map/unmap: O(tables touched + leaves); no recursion, no per-leaf walk from the root. Whether a table is
-//               empty is counted beside it (TableBook), not scanned for.
+//   Complexity  map/unmap: O(tables touched + leaves); no recursion, no per-leaf walk from the root. Whether a run is
+//               holes or leaves, and whether a table is empty, is in a bit map beside it (TableBook), not read back.
+//               A whole table of leaves is unmapped with one store. `translate`: one load a level.
 //
-// Files: page_table_path.hpp has the tables that one operation stands in; page_table_map.cpp, page_table_unmap.cpp and
-// page_table_walk.cpp the operations; page_table_validate.cpp what is true of them all.
+// page_table.md says how it is built and what it costs. Files: page_table_short_run.cpp runs within one table;
+// page_table_map.cpp and page_table_unmap.cpp all others, over page_table_path.hpp (the tables that one operation stands
+// in); page_table_batch.cpp scattered pages; page_table_walk.cpp reading; page_table_validate.cpp what is true of them all.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 #include "mali/address.hpp"
 #include "mali/attributes.hpp"
+#include "mali/descriptor.hpp"
 #include "mali/result.hpp"
+#include "mali/table_entry.hpp"
 #include "mali/table_memory.hpp"
 
 namespace granule::mali {
@@ -46,6 +53,9 @@ struct PageTableConfig {
     unsigned pa_bits = 40;
     LeafSizes leaf_sizes = kLeaves4K2M;
     bool coherent_walk = true;
+    // False: every operation goes the general way, reads entries back and clears them one table at a time. For finding
+    // differences; what the GPU and the caller see is the same.
+    bool fast_paths = true;
 };
 
 struct TableError {
@@ -72,6 +82,27 @@ struct TableError {
 };
 
 [[nodiscard]] const char* to_string(TableError::Code code) noexcept;
+
+// One 4 KiB page of a batch.
+struct PageMapping {
+    Va va;
+    Pa pa;
+};
+
+// A piece of physical memory, of a list that is mapped as one run: what drm's sg lists are made of.
+struct PaSegment {
+    Pa pa;
+    std::uint64_t bytes = 0;
+};
+
+// Where a VA is translated to.
+struct Translated {
+    Pa pa;                   // where mapped: of the VA itself
+    std::uint64_t span = 0;  // bytes of the leaf; 0 where nothing is mapped
+
+    [[nodiscard]] constexpr bool mapped() const noexcept { return span != 0; }
+    constexpr bool operator==(const Translated&) const noexcept = default;
+};
 
 // What stands at a VA.
 struct Walk {
@@ -123,6 +154,21 @@ public:
     // Clears exactly these leaves. Never fails for want of memory. On failure nothing changed.
     [[nodiscard]] Result<void, TableError> unmap(const LeafRun& run) noexcept;
 
+    // 4 KiB pages wherever they are, in one call. Done is what a `map` of each in turn does, and refused what the first of
+    // them would be refused for, with the same words: a page that is twice in the batch is kAlreadyMapped the second
+    // time. On failure nothing changed, and nobody has seen half a batch.
+    [[nodiscard]] Result<void, TableError> map_pages(std::span<const PageMapping> pages,
+                                                     const LeafAttributes& attributes) noexcept;
+    // The same for `unmap`: twice in the batch is kNotMapped the second time.
+    [[nodiscard]] Result<void, TableError> unmap_pages(std::span<const Va> pages) noexcept;
+
+    // Maps the segments one behind the other from `start` on, with leaves of `size`. What is wrong with the list comes
+    // first, in its order: a segment of no bytes (kEmpty), one that is no multiple of the leaf size or does not begin at
+    // one (kMisaligned), one that leaves the PA or the VA space (kOutOfRange), each with the VA where it would have
+    // begun; then what is in the way; then want of memory. On failure nothing changed.
+    [[nodiscard]] Result<void, TableError> map_segments(Va start, LeafSize size, std::span<const PaSegment> segments,
+                                                        const LeafAttributes& attributes) noexcept;
+
     // The two-phase side of memory; see the contract. `hold` on failure changes nothing.
     [[nodiscard]] Result<void, TableError> hold(std::uint64_t pages) noexcept;
     void settle() noexcept;
@@ -133,6 +179,13 @@ public:
     [[nodiscard]] static std::uint64_t most_tables_for(const LeafRun& run) noexcept;
 
     [[nodiscard]] Walk walk(Va va) const noexcept;
+    // Brings what mapping or unmapping a few pages at `va` will write into the caches; where there is no table for them
+    // yet, the entry that will point to one. Nothing if `va` is not in the space. For a caller who has something else to
+    // do before that.
+    void prefetch(Va va) noexcept;
+
+    // The PA alone: no attributes, nothing about holes. Any thread, as `walk`.
+    [[nodiscard]] Translated translate(Va va) const noexcept;
 
     // Calls `visitor(const VisitedRun&)` for the leaves that overlap `range`, ascending; whole leaves, not clipped.
     template <class Visitor>
@@ -158,6 +211,12 @@ public:
 private:
     class Path;
 
+    // A table that holds some VA, and its level.
+    struct Spot {
+        Pa table;
+        unsigned level = 0;
+    };
+
     PageTable(const PageTableConfig& config, TableMemory& memory, TablePage root) noexcept;
 
     using VisitFunction = void (*)(void* context, const VisitedRun& run);
@@ -165,31 +224,168 @@ private:
 
     // page_table_map.cpp, page_table_unmap.cpp: whether the whole run can be done, before anything is written.
     [[nodiscard]] Result<void, TableError> check_run(const LeafRun& run) const noexcept;
+    [[nodiscard]] Result<void, TableError> check_map(const LeafRun& run, Pa pa,
+                                                     const LeafAttributes& attributes) const noexcept;
     [[nodiscard]] Result<std::uint64_t, TableError> check_holes(Path& path, const LeafRun& run) const noexcept;
     [[nodiscard]] Result<void, TableError> check_leaves(Path& path, const LeafRun& run) const noexcept;
+    [[nodiscard]] std::size_t first_other(const Path& path, unsigned level, std::size_t first,
+                                          std::size_t count) const noexcept;
     // The first leaf below a table entry of `level` that spans `va`.
     [[nodiscard]] TableError first_leaf_below(TableError::Code code, std::uint64_t descriptor, Va va,
                                               unsigned level) const noexcept;
+    // Makes sure that so many pages are held. False: `shortage` of them could not be reserved.
+    [[nodiscard]] bool secure(std::uint64_t pages, std::uint64_t& shortage) noexcept;
+    [[nodiscard]] Result<void, TableError> map_long(const LeafRun& run, Pa pa,
+                                                    const LeafAttributes& attributes) noexcept;
+    [[nodiscard]] Result<void, TableError> unmap_long(const LeafRun& run) noexcept;
 
-    [[nodiscard]] TablePage take_table() noexcept;
+    // page_table_short_run.cpp: runs within one table. False: none of theirs, or the tables don't allow it; nothing
+    // changed. A `shortage` of pages is an answer too.
+    using AddedPath = std::array<Pa, 4>;  // by level
+    template <unsigned kLevel>
+    [[nodiscard]] bool is_short(const LeafRun& run) const noexcept;
+    template <unsigned kLevel>
+    [[nodiscard]] bool map_short(const LeafRun& run, Pa pa, const LeafAttributes& attributes,
+                                 std::uint64_t& shortage) noexcept;
+    template <unsigned kLevel>
+    [[nodiscard]] bool map_in_table(Va start, std::size_t count, std::uint64_t descriptor,
+                                    std::uint64_t& shortage) noexcept;
+    template <unsigned kLevel>
+    [[nodiscard]] bool add_and_map(Va start, std::size_t count, std::uint64_t descriptor, Spot spot,
+                                   std::uint64_t& shortage) noexcept;
+    template <unsigned kLevel>
+    [[nodiscard]] bool unmap_in_table(Va start, std::size_t count) noexcept;
+    template <unsigned kLevel>
+    void pass(Va va, Pa table) noexcept;
+    template <unsigned kLevel>
+    [[nodiscard]] Spot find(Va va) noexcept;
+    template <unsigned kLevel>
+    void link(const TablePage& table, const AddedPath& added, Va va, unsigned top) noexcept;
+    template <unsigned kLevel>
+    void unlink(const TablePage& table, Va va) noexcept;
+    void unlink_leaves(const TablePage& table, Va va) noexcept;
+
+    // page_table_batch.cpp
+    struct Descent {
+        TablePage table;               // of the level reached
+        std::uint64_t descriptor = 0;  // the entry that points to it
+        unsigned level = 0;
+    };
+    struct Added {
+        TablePage table;
+        TablePage above;
+        unsigned index = 0;  // of the table above
+        bool was_emptied = false;
+    };
+    [[nodiscard]] Descent descend(Va va, unsigned level) const noexcept;
+    [[nodiscard]] Result<Descent, TableError> add_tables(Descent at, Va va) noexcept;
+    [[nodiscard]] Added pop_added() noexcept;
+    void publish_added() noexcept;
+    void withdraw_added() noexcept;
+    // Whether the page is claimed; if not, why.
+    [[nodiscard]] bool claim_hole(const PageMapping& page, const LeafAttributes& attributes, Descent& at,
+                                  TableError& error) noexcept;
+    [[nodiscard]] bool claim_leaf(Va va, const Descent& at, TableError& error) const noexcept;
+    void clear_claimed(const TablePage& table, Va va) noexcept;
+
+    [[nodiscard]] Translated translate_by_calls(Va va) const noexcept;
+    [[nodiscard]] static Translated leaf_target(Va va, std::uint64_t descriptor, std::uint64_t span) noexcept;
+
+    // page_table_inside.hpp
+    [[nodiscard]] TablePage page_at(Pa pa) const noexcept;
+    void make_visible(const std::uint64_t* first, std::size_t count) noexcept;
+    [[nodiscard]] Pa take_table() noexcept;
     void put_emptied(const TablePage& table) noexcept;
-    [[nodiscard]] TablePage pop_emptied() noexcept;
+    [[nodiscard]] Pa pop_emptied() noexcept;
+    void forget(Pa table) noexcept;
     [[nodiscard]] std::uint64_t& count_of(LeafSize size) noexcept;
     void release() noexcept;
 
     // nullptr: moved from. Such an object can only be assigned to or destroyed.
     TableMemory* memory_ = nullptr;
+    // Of the window, if there is one: what is added to the PA of a table for its entries, and to the number of its page
+    // for its book, all in bytes and modulo 2^64.
+    bool has_window_ = false;
+    bool is_coherent_ = false;
+    std::uintptr_t entries_base_ = 0;
+    std::uintptr_t books_base_ = 0;
+    // See `translate`; 0 where there is no window.
+    std::uintptr_t walk_base_ = 0;
+    std::uint64_t table_bits_ = 0;  // of an entry that points to a table, all but its address
+    Va last_va_;
+    Pa last_pa_;
+    unsigned start_level_ = 0;
     PageTableConfig config_;
     TablePage root_;
-    unsigned start_level_ = 0;
+
+    // Pages that are ours and in no tree: reserved in memory_, or emptied (a list through TableBook::next, from
+    // last_emptied_ on). They back the credit of the blocks first; the rest is held.
+    Pa last_emptied_;
+    std::uint64_t reserved_ = 0;
+    std::uint64_t emptied_ = 0;
     std::uint64_t tables_ = 0;
     LeafCounts leaves_;
 
-    // Pages that are ours and in no tree: reserved in memory_, or emptied (a list through TableBook::next_emptied, from
-    // last_emptied_ on). They back the credit of the blocks first; the rest is held.
-    std::uint64_t reserved_ = 0;
-    std::uint64_t emptied_ = 0;
-    Pa last_emptied_;
+    // By level, below the root: the table that the writer passed last. `prefix` is the VA over what the table spans. A
+    // table that leaves the tree is forgotten. Readers don't use them.
+    struct Passed {
+        std::uint64_t prefix = UINT64_MAX;
+        Pa table;
+    };
+    std::array<Passed, 4> passed_;
+
+    // Within a batch: the tables that it has added and not yet published, a list through TableBook::next. Its end is no
+    // page's address; 0 may be one.
+    static constexpr Pa kNoTable{1};
+    Pa last_added_ = kNoTable;
 };
+
+// ---- inline, because a walk is little more than its loads ----
+
+// Where there is a window, the CPU's address of an entry is a sum: of the entry above as it stands (a table's PA, and bits
+// that are the same in all of them), of the index, and of one constant that takes the rest back. So there is nothing to
+// compute between one load and the next.
+inline Translated PageTable::translate(Va va) const noexcept {
+    if (walk_base_ == 0) {
+        return translate_by_calls(va);
+    }
+    if (va.raw() > last_va_.raw()) {
+        return {};
+    }
+    const auto below = [base = walk_base_, va](std::uint64_t descriptor, unsigned level) noexcept {
+        const std::uintptr_t address = descriptor + (base + index_at(va, level) * sizeof(std::uint64_t));
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer plus what would leave its object on the way
+        return load_entry(*reinterpret_cast<const std::uint64_t*>(address));
+    };
+    const auto is_table = [](std::uint64_t descriptor) noexcept {
+        return (descriptor & bits::kTypeMask) == bits::kTypeTable;
+    };
+    std::uint64_t descriptor = 0;
+    if (start_level_ == 0) {
+        descriptor = load_entry(root_.entries[index_at(va, 0)]);
+        if (!is_table(descriptor)) {
+            return {};
+        }
+        descriptor = below(descriptor, 1);
+    } else {
+        descriptor = load_entry(root_.entries[index_at(va, 1)]);
+    }
+    if (!is_table(descriptor)) {
+        return leaf_target(va, descriptor, kBlock1GBytes);
+    }
+    descriptor = below(descriptor, 2);
+    if (!is_table(descriptor)) {
+        return leaf_target(va, descriptor, kBlock2MBytes);
+    }
+    return leaf_target(va, below(descriptor, 3), kPageBytes);
+}
+
+// `descriptor` is a leaf that spans `span` bytes, or no translation. Bit 0 is set in leaves only.
+inline Translated PageTable::leaf_target(Va va, std::uint64_t descriptor, std::uint64_t span) noexcept {
+    if ((descriptor & 1) == 0) {
+        return {};
+    }
+    return {Pa{(descriptor & bits::kAddressMask & ~(span - 1)) | (va.raw() & (span - 1))}, span};
+}
 
 }  // namespace granule::mali

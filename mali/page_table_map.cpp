@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "mali/address.hpp"
 #include "mali/attributes.hpp"
 #include "mali/descriptor.hpp"
+#include "mali/entry_run.hpp"
 #include "mali/page_table.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/page_table_path.hpp"
 #include "mali/result.hpp"
 
@@ -92,13 +95,14 @@ Result<std::uint64_t, TableError> PageTable::check_holes(Path& path, const LeafR
             continue;
         }
         const Va stop = std::min(end, table_end(va, level));
-        const std::uint64_t* first = path.entries() + index_at(va, level);
-        const std::uint64_t* last = first + (stop - va) / span_at(level);
-        const std::uint64_t* taken = std::find_if(first, last, [](std::uint64_t candidate) { return candidate != 0; });
-        if (taken != last) {
-            const Va at = va + static_cast<std::uint64_t>(taken - first) * span_at(level);
-            if (points_to_table(level, *taken)) {
-                return fail(first_leaf_below(TableError::Code::kTableInTheWay, *taken, at, level));
+        const std::size_t first = index_at(va, level);
+        const std::size_t count = (stop - va) / span_at(level);
+        const std::size_t taken =
+            config_.fast_paths ? path.book().first_live(first, count) : first_not_zero(path.entries() + first, count);
+        if (taken != count) {
+            const Va at = va + taken * span_at(level);
+            if (const std::uint64_t there = path.entries()[first + taken]; points_to_table(level, there)) {
+                return fail(first_leaf_below(TableError::Code::kTableInTheWay, there, at, level));
             }
             return fail(TableError{TableError::Code::kAlreadyMapped, at, run.size});
         }
@@ -107,51 +111,78 @@ Result<std::uint64_t, TableError> PageTable::check_holes(Path& path, const LeafR
     return missing;
 }
 
-Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+Result<void, TableError> PageTable::check_map(const LeafRun& run, Pa pa,
+                                              const LeafAttributes& attributes) const noexcept {
     if (Result<void, TableError> possible = check_run(run); !possible) {
         return possible;
     }
     const std::uint64_t leaf_bytes = bytes_of(run.size);
-    const std::uint64_t bytes = run.count * leaf_bytes;
     if (!pa.is_aligned(leaf_bytes)) {
         return fail(TableError{TableError::Code::kMisaligned, run.start, run.size});
     }
     const std::uint64_t pa_space = std::uint64_t{1} << config_.pa_bits;
-    if (pa.raw() >= pa_space || bytes > pa_space - pa.raw()) {
+    if (pa.raw() >= pa_space || run.count * leaf_bytes > pa_space - pa.raw()) {
         return fail(TableError{TableError::Code::kOutOfRange, run.start, run.size});
     }
     if (!attributes.read && !attributes.write) {
         return fail(TableError{TableError::Code::kBadAttributes, run.start, run.size});
     }
+    return {};
+}
 
+Result<void, TableError> PageTable::map_long(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+    if (Result<void, TableError> possible = check_map(run, pa, attributes); !possible) {
+        return possible;
+    }
     Path path(*this);
     const Result<std::uint64_t, TableError> missing = check_holes(path, run);
     if (!missing) {
         return fail(missing.error());
     }
-    const std::uint64_t needed = *missing + run.count * tables_behind(run.size);
-    if (needed > held()) {
-        const std::uint64_t shortage = needed - held();
-        if (!memory_->reserve(shortage)) {
-            return fail(TableError{TableError::Code::kOutOfTableMemory, run.start, run.size, shortage});
-        }
-        reserved_ += shortage;
+    if (std::uint64_t shortage = 0; !secure(*missing + run.count * tables_behind(run.size), shortage)) {
+        return fail(TableError{TableError::Code::kOutOfTableMemory, run.start, run.size, shortage});
     }
-
-    const unsigned target = leaf_level(run.size);
-    const Va end = run.start + bytes;
-    std::uint64_t descriptor = encode_leaf(config_.format, run.size, pa, attributes);
-    for (Va va = run.start; va < end;) {
-        for (unsigned level = path.seek(va, target); level < target; ++level) {
-            path.add_table();
-        }
-        const Va stop = std::min(end, table_end(va, target));
-        path.write_leaves((stop - va) / leaf_bytes, descriptor, leaf_bytes);
-        descriptor += stop - va;
-        va = stop;
-    }
+    path.write(run, encode_leaf(config_.format, run.size, pa, attributes));
     path.finish();
     count_of(run.size) += run.count;
+    return {};
+}
+
+// The segments are one run for what is in the way, and runs of their own for what is written.
+Result<void, TableError> PageTable::map_segments(Va start, LeafSize size, std::span<const PaSegment> segments,
+                                                 const LeafAttributes& attributes) noexcept {
+    const std::uint64_t leaf_bytes = bytes_of(size);
+    LeafRun whole{start, size, 0};
+    for (const PaSegment& segment : segments) {
+        const Va at = start + whole.count * leaf_bytes;
+        if (segment.bytes % leaf_bytes != 0) {
+            return fail(TableError{TableError::Code::kMisaligned, at, size});
+        }
+        const LeafRun run{at, size, segment.bytes / leaf_bytes};
+        if (Result<void, TableError> possible = check_map(run, segment.pa, attributes); !possible) {
+            return possible;
+        }
+        whole.count += run.count;
+    }
+    if (segments.empty()) {
+        return {};
+    }
+    Path path(*this);
+    const Result<std::uint64_t, TableError> missing = check_holes(path, whole);
+    if (!missing) {
+        return fail(missing.error());
+    }
+    if (std::uint64_t shortage = 0; !secure(*missing + whole.count * tables_behind(whole.size), shortage)) {
+        return fail(TableError{TableError::Code::kOutOfTableMemory, whole.start, whole.size, shortage});
+    }
+    const std::uint64_t leaf = leaf_bits(config_.format, size, attributes);
+    Va at = start;
+    for (const PaSegment& segment : segments) {
+        path.write({at, size, segment.bytes / leaf_bytes}, segment.pa.raw() | leaf);
+        at = at + segment.bytes;
+    }
+    path.finish();
+    count_of(size) += whole.count;
     return {};
 }
 

@@ -11,7 +11,7 @@
 
 #include "mali/address.hpp"
 #include "mali/descriptor.hpp"
-#include "mali/page_table_path.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/table_memory.hpp"
 
 namespace granule::mali {

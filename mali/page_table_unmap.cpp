@@ -4,12 +4,27 @@
 #include <cstdint>
 
 #include "mali/address.hpp"
+#include "mali/attributes.hpp"
 #include "mali/descriptor.hpp"
+#include "mali/entry_run.hpp"
 #include "mali/page_table.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/page_table_path.hpp"
 #include "mali/result.hpp"
 
 namespace granule::mali {
+
+// The first of the entries that is no leaf of this level, or `count`. What the book knows need not be read: that an entry
+// of the last level is a leaf if it is there.
+std::size_t PageTable::first_other(const Path& path, unsigned level, std::size_t first,
+                                   std::size_t count) const noexcept {
+    if (config_.fast_paths && level == kLastLevel) {
+        return path.book().first_hole(first, count);
+    }
+    const bool page = level == kLastLevel && config_.format == Format::kAarch64_4k;
+    return first_unlike(path.entries() + first, count, bits::kTypeMask,
+                        page ? bits::kTypeAarch64Page : bits::kTypeBlock);
+}
 
 Result<void, TableError> PageTable::check_leaves(Path& path, const LeafRun& run) const noexcept {
     const unsigned target = leaf_level(run.size);
@@ -24,15 +39,14 @@ Result<void, TableError> PageTable::check_leaves(Path& path, const LeafRun& run)
             return fail(TableError{TableError::Code::kNotMapped, va, run.size});
         }
         const Va stop = std::min(end, table_end(va, level));
-        const std::uint64_t* first = path.entries() + index_at(va, level);
-        const std::uint64_t* last = first + (stop - va) / span_at(level);
-        const std::uint64_t* other = std::find_if(first, last, [level](std::uint64_t candidate) {
-            return candidate == 0 || points_to_table(level, candidate);
-        });
-        if (other != last) {
-            const Va at = va + static_cast<std::uint64_t>(other - first) * span_at(level);
-            if (*other != 0) {
-                return fail(first_leaf_below(TableError::Code::kSmallerLeaves, *other, at, level));
+        const std::size_t first = index_at(va, level);
+        const std::size_t count = (stop - va) / span_at(level);
+        path.prefetch_ahead();
+        const std::size_t other = first_other(path, level, first, count);
+        if (other != count) {
+            const Va at = va + other * span_at(level);
+            if (const std::uint64_t there = path.entries()[first + other]; there != 0) {
+                return fail(first_leaf_below(TableError::Code::kSmallerLeaves, there, at, level));
             }
             return fail(TableError{TableError::Code::kNotMapped, at, run.size});
         }
@@ -41,7 +55,7 @@ Result<void, TableError> PageTable::check_leaves(Path& path, const LeafRun& run)
     return {};
 }
 
-Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
+Result<void, TableError> PageTable::unmap_long(const LeafRun& run) noexcept {
     if (Result<void, TableError> possible = check_run(run); !possible) {
         return possible;
     }
@@ -54,7 +68,12 @@ Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
     for (Va va = run.start; va < end;) {
         path.seek(va, target);
         const Va stop = std::min(end, table_end(va, target));
-        path.clear_leaves((stop - va) / bytes_of(run.size));
+        const std::size_t count = (stop - va) / bytes_of(run.size);
+        if (count == kTableEntries && config_.fast_paths && target > start_level_) {
+            path.drop_leaves();
+        } else {
+            path.clear_leaves(count);
+        }
         va = stop;
     }
     path.finish();

@@ -6,6 +6,7 @@
 #include "mali/address.hpp"
 #include "mali/descriptor.hpp"
 #include "mali/page_table.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/page_table_traversal.hpp"
 #include "mali/table_memory.hpp"
 
@@ -41,16 +42,21 @@ bool PageTable::validate() const noexcept {
     bool valid = true;
     std::uint64_t tables = 0;
     LeafCounts leaves;
+    std::ptrdiff_t passed = 0;
     const std::uint64_t space = std::uint64_t{1} << config_.va_bits;
     for_each_table(*memory_, root_, start_level_, [&](const TablePage& table, unsigned level, Va start) {
         ++tables;
-        std::size_t live = 0;
+        if (level > start_level_ && passed_[level].table == table.pa &&
+            passed_[level].prefix == table_prefix(start, level)) {
+            ++passed;
+        }
+        TableBook live;
         for (std::size_t i = 0; i < kTableEntries; ++i) {
             const std::uint64_t descriptor = table.entries[i];
             if (descriptor == 0) {
                 continue;
             }
-            ++live;
+            live.set(i);
             valid = valid && is_well_formed(config_, level, descriptor);
             valid = valid && (start + i * span_at(level)).raw() < space;
             if (level > 0 && !points_to_table(level, descriptor)) {
@@ -59,16 +65,18 @@ bool PageTable::validate() const noexcept {
                 ++count;
             }
         }
-        valid = valid && *table.book == TableBook{static_cast<std::uint16_t>(live), Pa{}};
-        valid = valid && (live > 0 || level == start_level_);
+        valid = valid && *table.book == live;
+        valid = valid && (!live.is_empty() || level == start_level_);
     });
     valid = valid && tables == tables_ && leaves == leaves_;
+    valid = valid && passed == std::count_if(passed_.begin(), passed_.end(),
+                                             [](const Passed& one) { return one.prefix != UINT64_MAX; });
 
     Pa next = last_emptied_;
     for (std::uint64_t i = 0; i < emptied_; ++i) {
-        const TablePage table = memory_->table_at(next);
-        valid = valid && table.book->live == 0 && is_zero(table);
-        next = table.book->next_emptied;
+        const TablePage table = page_at(next);
+        valid = valid && table.book->is_empty() && (table.book->stale || is_zero(table));
+        next = table.book->next;
     }
     valid = valid && next == Pa{};
     return valid && reserved_ + emptied_ >= credit();

@@ -7,7 +7,7 @@
 #include "mali/address.hpp"
 #include "mali/descriptor.hpp"
 #include "mali/page_table.hpp"
-#include "mali/page_table_path.hpp"
+#include "mali/page_table_inside.hpp"
 #include "mali/table_entry.hpp"
 #include "mali/table_memory.hpp"
 
@@ -21,11 +21,12 @@ struct Reached {
     std::uint64_t descriptor = 0;  // no pointer to a table
 };
 
-// `va` is in the space.
-[[nodiscard]] Reached reach(const TableMemory& memory, const TablePage& root, unsigned start_level, Va va) noexcept {
+// `va` is in the space. `table_at(Pa)` says where a table is.
+template <class TableAt>
+[[nodiscard]] Reached reach(TableAt table_at, const TablePage& root, unsigned start_level, Va va) noexcept {
     Reached at{root, start_level, load_entry(root.entries[index_at(va, start_level)])};
     while (points_to_table(at.level, at.descriptor)) {
-        at.table = memory.table_at(table_pa(at.descriptor));
+        at.table = table_at(table_pa(at.descriptor));
         ++at.level;
         at.descriptor = load_entry(at.table.entries[index_at(va, at.level)]);
     }
@@ -41,7 +42,7 @@ Walk PageTable::walk(Va va) const noexcept {
     if ((va.raw() >> config_.va_bits) != 0) {
         return result;
     }
-    const Reached at = reach(*memory_, root_, start_level_, va);
+    const Reached at = reach([this](Pa pa) { return page_at(pa); }, root_, start_level_, va);
     result.level = at.level;
     result.descriptor = at.descriptor;
     result.span = span_at(at.level);
@@ -57,10 +58,18 @@ Walk PageTable::walk(Va va) const noexcept {
     return result;
 }
 
+Translated PageTable::translate_by_calls(Va va) const noexcept {
+    if (va > last_va_) {
+        return {};
+    }
+    const Reached at = reach([this](Pa pa) { return page_at(pa); }, root_, start_level_, va);
+    return leaf_target(va, at.descriptor, span_at(at.level));
+}
+
 void PageTable::visit_erased(VaRange range, VisitFunction visitor, void* context) const {
     const Va end = std::min(range.end, Va{std::uint64_t{1} << config_.va_bits});
     for (Va va = range.start; va < end;) {
-        Reached at = reach(*memory_, root_, start_level_, va);
+        Reached at = reach([this](Pa pa) { return page_at(pa); }, root_, start_level_, va);
         const std::uint64_t span = span_at(at.level);
         const Va stop = std::min(end, table_end(va, at.level));
         va = va.align_down(span);

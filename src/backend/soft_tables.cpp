@@ -41,6 +41,11 @@ mali::TablePage SoftTables::page_at(Pa pa) const noexcept {
     return {static_cast<std::uint64_t*>(entries), books_ + (pa - DeviceMemory::kStart) / kPageBytes, pa};
 }
 
+mali::TableWindow SoftTables::window() const noexcept {
+    void* const entries = memory_.host(DeviceMemory::kStart);
+    return {static_cast<std::uint64_t*>(entries), books_, DeviceMemory::kStart};
+}
+
 SoftTableMemory::SoftTableMemory(const SoftTables& tables, NodeMemory nodes, Injection* injection) noexcept
     : tables_(tables), injection_(injection), chunks_(nodes), free_(nodes) {}
 

@@ -2,7 +2,8 @@
 //
 // SoftTables keeps, for the whole device, the TableBook beside each page: one array over all of device memory, of which
 // only what belongs to tables is ever touched. SoftTableMemory is one VM's share: chunks of pages that it got from
-// device memory and gives back at its end.
+// device memory and gives back at its end. Nothing is cleared on the way: TableBook::stale goes with the page. What device
+// memory hands out is zeros, and a chunk that goes back to it is punched out.
 //
 // Thread-safety: SoftTables: any thread. SoftTableMemory: the VM's lock; `table_at` any thread.
 // Complexity: take, give_back, table_at: O(1). reserve: O(1) plus one allocation for each 2 MiB of tables.
@@ -28,6 +29,8 @@ public:
 
     [[nodiscard]] DeviceMemory& memory() const noexcept { return memory_; }
     [[nodiscard]] mali::TablePage page_at(Pa pa) const noexcept;
+    // All of device memory: any of its pages can be a table.
+    [[nodiscard]] mali::TableWindow window() const noexcept;
     // Of all address spaces. Any thread, without a lock.
     [[nodiscard]] std::uint64_t pages_in_use() const noexcept { return in_use_.load(std::memory_order_relaxed); }
     // Leaves that an operation would have cleared in part, since the device is there.
@@ -53,6 +56,7 @@ public:
     [[nodiscard]] mali::TablePage take() noexcept override;
     void give_back(mali::TablePage page) noexcept override;
     [[nodiscard]] mali::TablePage table_at(Pa table) const noexcept override { return tables_.page_at(table); }
+    [[nodiscard]] mali::TableWindow window() const noexcept override { return tables_.window(); }
     // The soft walker reads what the CPU wrote: nothing to clean. Counted, because a real device pays for each.
     void make_visible(const std::uint64_t* /*first*/, std::size_t count) noexcept override {
         ++clean_runs_;

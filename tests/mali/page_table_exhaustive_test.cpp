@@ -152,11 +152,14 @@ private:
 };
 
 TEST_CASE("every script of operations around a 2 MiB boundary does what the oracle does") {
-    for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, false},
-                                          PageTableConfig{Format::kAarch64_4k, 39, 40, kLeaves4K2M, true}}) {
+    for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, false, true},
+                                          PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, false, false},
+                                          PageTableConfig{Format::kAarch64_4k, 39, 40, kLeaves4K2M, true, true},
+                                          PageTableConfig{Format::kAarch64_4k, 39, 40, kLeaves4K2M, true, false}}) {
         // The format changes nothing here but the bits and the depth: the longer scripts for one of them.
-        const std::size_t depth = config.format == Format::kMaliLpae ? 5 : 4;
-        TableArena arena(24);
+        const bool longer = config.format == Format::kMaliLpae && config.fast_paths;
+        const std::size_t depth = longer ? 5 : 4;
+        TableArena arena(24, Pa{0x8000'6000}, longer ? TableArena::Contents::kStale : TableArena::Contents::kWindow);
         Explorer explorer(config, arena,
                           {pages(0x1ff000, 1), pages(0x200000, 1), pages(0x1ff000, 2), pages(0x200000, 513),
                            blocks(0, 1), blocks(kBlock2MBytes, 1), blocks(0, 2)});
@@ -167,9 +170,11 @@ TEST_CASE("every script of operations around a 2 MiB boundary does what the orac
 }
 
 TEST_CASE("every script of operations around a 1 GiB boundary does what the oracle does") {
-    for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false},
-                                          PageTableConfig{Format::kAarch64_4k, 48, 40, kLeaves4K2M1G, true}}) {
-        TableArena arena(2200);
+    for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false, true},
+                                          PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false, false},
+                                          PageTableConfig{Format::kAarch64_4k, 48, 40, kLeaves4K2M1G, true, true}}) {
+        TableArena arena(2200, Pa{0x8000'6000},
+                         config.coherent_walk ? TableArena::Contents::kStale : TableArena::Contents::kWindow);
         const std::uint64_t boundary = 512 * kBlock1GBytes;  // a boundary of level 0 as well
         Explorer explorer(
             config, arena,

@@ -25,8 +25,13 @@ using test::TableArena;
 using Code = TableError::Code;
 
 TEST_CASE("tables hold what Linux writes: ARM_MALI_LPAE, 48 bits, walk not coherent") {
-    TableArena arena(1024, Pa{0x8000'5000});
-    PageTable table = make_page_table(arena, {Format::kMaliLpae, 48, 40, kLeaves4K2M1G, false});
+    PageTableConfig config{Format::kMaliLpae, 48, 40, kLeaves4K2M1G, false};
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
+    TableArena arena(1024, Pa{0x8000'5000}, TableArena::Contents::kWindow);
+    PageTable table = make_page_table(arena, config);
     const auto entry = [&arena](std::uint64_t at, unsigned index) { return arena.table_at(Pa{at}).entries[index]; };
     const auto attributes = [](bool read, bool write, bool execute, MemoryType memory) {
         return LeafAttributes{read, write, execute, false, memory};

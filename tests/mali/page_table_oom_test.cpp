@@ -109,6 +109,11 @@ void follow(LeafOracle& oracle, const Operation& operation) {
 }
 
 TEST_CASE("P3: when the k-th reservation fails nothing has changed, and the same call succeeds afterwards") {
+    PageTableConfig config = kMali4K2M1G;
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
     TableArena arena(2048);
     bool refused = true;
     std::uint64_t k = 0;
@@ -117,14 +122,14 @@ TEST_CASE("P3: when the k-th reservation fails nothing has changed, and the same
         refused = false;
         {
             arena.refuse_reserve(k);
-            Result<PageTable, TableError> table = PageTable::create(kMali4K2M1G, arena);
+            Result<PageTable, TableError> table = PageTable::create(config, arena);
             if (!table) {
                 CHECK(table.error().code == Code::kOutOfTableMemory);
                 CHECK(arena.in_use() == 0);
                 refused = true;
                 continue;
             }
-            Life life{std::move(*table), LeafOracle(kMali4K2M1G)};
+            Life life{std::move(*table), LeafOracle(config)};
             for (const Operation& operation : script()) {
                 if (!attempt(life, arena, operation)) {
                     refused = true;

@@ -1,13 +1,17 @@
 // Long random lives of page tables against the oracle, in windows around the addresses where tables begin and end.
 // Half of the operations are meant to succeed; the others hit whatever is there. Now and then a transaction: hold what
-// most_tables_for says, refuse every further reservation, and nothing may run out.
+// most_tables_for says, refuse every further reservation, and nothing may run out. Now and then a batch of scattered pages,
+// or a list of segments, of which the oracle makes single maps, one after the other.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mali/address.hpp"
@@ -50,7 +54,13 @@ public:
             }
             arena_.refuse_all_reserves(inside);
         }
+        if (chance(2)) {
+            table_.prefetch(run.start);
+        }
         std::string wrong = map ? do_map(run) : do_unmap(run);
+        if (wrong.empty() && !transaction && chance(16)) {
+            wrong = chance(2) ? map_batch() : (chance(3) ? map_list() : unmap_batch());
+        }
         arena_.refuse_all_reserves(false);
         if (transaction) {
             table_.settle();
@@ -115,6 +125,90 @@ private:
         return same_answer(table_.unmap(run), answer) ? "" : "answer of unmap";
     }
 
+    // Pages near one window, some of them twice, some where something is.
+    [[nodiscard]] std::vector<Va> any_pages() {
+        const std::uint64_t window = windows_[below(windows_.size())];
+        std::vector<Va> pages(1 + below(80));
+        for (Va& va : pages) {
+            const std::uint64_t back = (1 + below(chance(8) ? 700'000 : 3000)) * kPageBytes;
+            va = Va{window >= back ? window - back : back};
+        }
+        return pages;
+    }
+
+    [[nodiscard]] std::string map_batch() {
+        std::vector<PageMapping> pages;
+        for (const Va va : any_pages()) {
+            // Mostly what is not mapped yet: else few batches would be done.
+            if (chance(200) ||
+                (oracle_.find(va) == oracle_.leaves().end() &&
+                 std::none_of(pages.begin(), pages.end(), [va](const PageMapping& page) { return page.va == va; }))) {
+                pages.push_back({va, Pa{below(1U << 28U) * kPageBytes}});
+            }
+        }
+        const LeafAttributes attributes{true, chance(2), chance(2), false, MemoryType::kCached};
+        LeafOracle after = oracle_;
+        LeafOracle::Answer answer;
+        for (std::size_t i = 0; i < pages.size() && !answer; ++i) {
+            answer = after.map({pages[i].va, LeafSize::k4K, 1}, pages[i].pa, attributes);
+        }
+        if (!answer) {
+            oracle_ = std::move(after);
+            ++done_;
+        }
+        return same_answer(table_.map_pages(pages, attributes), answer) ? "" : "answer of map_pages";
+    }
+
+    [[nodiscard]] std::string unmap_batch() {
+        std::vector<Va> pages;
+        for (const Va va : any_pages()) {
+            const auto leaf = oracle_.find(va);
+            const bool page = leaf != oracle_.leaves().end() && leaf->second.size == LeafSize::k4K;
+            if (chance(200) || (page && std::find(pages.begin(), pages.end(), va) == pages.end())) {
+                pages.push_back(va);
+            }
+        }
+        LeafOracle after = oracle_;
+        LeafOracle::Answer answer;
+        for (std::size_t i = 0; i < pages.size() && !answer; ++i) {
+            answer = after.unmap({pages[i], LeafSize::k4K, 1});
+        }
+        if (!answer) {
+            oracle_ = std::move(after);
+            ++done_;
+        }
+        return same_answer(table_.unmap_pages(pages), answer) ? "" : "answer of unmap_pages";
+    }
+
+    [[nodiscard]] std::string map_list() {
+        const LeafRun whole = any_run();
+        const std::uint64_t bytes = bytes_of(whole.size);
+        std::vector<PaSegment> segments;
+        for (std::uint64_t left = whole.count; left != 0;) {
+            const std::uint64_t count = 1 + below(left);
+            segments.push_back({Pa{below((std::uint64_t{1} << 36) / bytes) * bytes}, count * bytes});
+            left -= count;
+        }
+        LeafOracle after = oracle_;
+        // What is in the way comes after what is wrong with the list: here, where it leaves the space.
+        LeafOracle empty(config_);
+        LeafOracle::Answer answer;
+        for (LeafOracle* oracle : {&empty, &after}) {
+            Va at = whole.start;
+            for (std::size_t i = 0; i < segments.size() && !answer; ++i) {
+                answer = oracle->map({at, whole.size, segments[i].bytes / bytes}, segments[i].pa, {});
+                at = at + segments[i].bytes;
+            }
+        }
+        if (!answer) {
+            oracle_ = std::move(after);
+            ++done_;
+        }
+        return same_answer(table_.map_segments(whole.start, whole.size, segments, {}), answer)
+                   ? ""
+                   : "answer of map_segments";
+    }
+
     PageTableConfig config_;
     TableArena& arena_;
     PageTable table_;
@@ -125,14 +219,19 @@ private:
 };
 
 TEST_CASE("random lives do what the oracle does, in both formats, with every leaf size and width of the space") {
-    constexpr int kSteps = 6000;
-    TableArena arena(8192);
+    constexpr int kSteps = 4000;
+    using Contents = TableArena::Contents;
+    std::array<TableArena, 3> arenas{TableArena(8192, Pa{0x8000'6000}, Contents::kZeros),
+                                     TableArena(8192, Pa{0x8000'6000}, Contents::kStale),
+                                     TableArena(8192, Pa{0x8000'6000}, Contents::kWindow)};
     std::uint64_t seed = 20'260'101;
     for (const Format format : {Format::kMaliLpae, Format::kAarch64_4k}) {
         for (const LeafSizes sizes : {kLeaves4K, kLeaves4K2M, kLeaves4K2M1G}) {
             for (const unsigned va_bits : {33U, 39U, 40U, 48U}) {
-                const PageTableConfig config{format, va_bits, 40, sizes, va_bits % 2 == 0};
                 ++seed;
+                TableArena& arena = arenas[seed % arenas.size()];
+                // One life in four without them.
+                const PageTableConfig config{format, va_bits, 40, sizes, va_bits % 2 == 0, seed % 4 != 0};
                 CAPTURE(static_cast<int>(format));
                 CAPTURE(sizes);
                 CAPTURE(va_bits);

@@ -29,18 +29,21 @@ using test::pages;
 using test::TableArena;
 using Code = TableError::Code;
 
-// Runs `test` for every format, set of leaf sizes and width of the space that matters.
+// Runs `test` for every format, set of leaf sizes and width of the space that matters, the fast paths on and off.
 template <class Test>
 void for_each_config(Test test) {
     for (const Format format : {Format::kMaliLpae, Format::kAarch64_4k}) {
         for (const LeafSizes sizes : {kLeaves4K, kLeaves4K2M, kLeaves4K2M1G}) {
             for (const unsigned va_bits : {32U, 33U, 36U, 39U, 40U, 42U, 44U, 48U}) {
                 for (const bool coherent : {false, true}) {
-                    CAPTURE(static_cast<int>(format));
-                    CAPTURE(sizes);
-                    CAPTURE(va_bits);
-                    CAPTURE(coherent);
-                    test(PageTableConfig{format, va_bits, 40, sizes, coherent});
+                    for (const bool fast : {false, true}) {
+                        CAPTURE(static_cast<int>(format));
+                        CAPTURE(sizes);
+                        CAPTURE(va_bits);
+                        CAPTURE(coherent);
+                        CAPTURE(fast);
+                        test(PageTableConfig{format, va_bits, 40, sizes, coherent, fast});
+                    }
                 }
             }
         }
@@ -188,8 +191,13 @@ TEST_CASE("a run crosses tables in one call") {
 }
 
 TEST_CASE("map refuses a leaf that is there, whole, and names it") {
+    PageTableConfig config = kMali4K2M1G;
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
     TableArena arena(2048);
-    PageTable table = make_page_table(arena, kMali4K2M1G);
+    PageTable table = make_page_table(arena, config);
     REQUIRE(table.map(pages(0x5000, 2), Pa{0x1000}, kData));
     REQUIRE(table.map(blocks(0x40'0000, 2), Pa{0x40'0000}, kData));
     REQUIRE(table.map(giants(kBlock1GBytes, 1), Pa{kBlock1GBytes}, kData));
@@ -211,8 +219,13 @@ TEST_CASE("map refuses a leaf that is there, whole, and names it") {
 }
 
 TEST_CASE("a block is not put over live leaves, which the refusal names") {
+    PageTableConfig config = kMali4K2M1G;
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
     TableArena arena(2048);
-    PageTable table = make_page_table(arena, kMali4K2M1G);
+    PageTable table = make_page_table(arena, config);
     REQUIRE(table.map(pages(0x20'3000, 1), Pa{0x1000}, kData));
     const auto refused = [&](const LeafRun& run, Code code, std::uint64_t at, LeafSize leaf) {
         check_refused(
@@ -242,8 +255,13 @@ TEST_CASE("a table that became empty makes way for a block") {
 }
 
 TEST_CASE("P1: unmap takes leaves exactly as they were mapped, and names what does not match") {
+    PageTableConfig config = kMali4K2M1G;
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
     TableArena arena(2048);
-    PageTable table = make_page_table(arena, kMali4K2M1G);
+    PageTable table = make_page_table(arena, config);
     REQUIRE(table.map(pages(0x1000, 2), Pa{0x1000}, kData));
     REQUIRE(table.map(pages(0x4000, 1), Pa{0x1000}, kData));
     REQUIRE(table.map(blocks(0x40'0000, 2), Pa{0x40'0000}, kData));
@@ -271,8 +289,13 @@ TEST_CASE("P1: unmap takes leaves exactly as they were mapped, and names what do
 }
 
 TEST_CASE("requests that no page table could fulfil are refused") {
+    PageTableConfig config{Format::kMaliLpae, 40, 36, kLeaves4K2M, true};
+    SUBCASE("fast paths") {}
+    SUBCASE("plain") {
+        config.fast_paths = false;
+    }
     TableArena arena;
-    PageTable table = make_page_table(arena, {Format::kMaliLpae, 40, 36, kLeaves4K2M, true});
+    PageTable table = make_page_table(arena, config);
     const auto refused = [&](const LeafRun& run, std::uint64_t pa, const LeafAttributes& attributes, Code code) {
         check_refused(
             arena, table, [&] { return table.map(run, Pa{pa}, attributes); }, code, run.start.raw(), run.size);

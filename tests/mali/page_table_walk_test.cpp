@@ -130,5 +130,46 @@ TEST_CASE("walks on another thread see every entry whole while the page table is
     CHECK(torn == 0);
 }
 
+TEST_CASE("walks on another thread see whole pages of a batch, and nothing of one that is refused") {
+    TableArena arena(1024, Pa{0x8000'6000}, TableArena::Contents::kWindow);
+    PageTable table = make_page_table(arena);
+    // Keeps its table in place, and the ones above; tables of the other windows come and go, and no walk goes there.
+    REQUIRE(table.map(pages(0x3f'f000, 1), Pa{0xff000}, kData));
+    std::vector<PageMapping> batch;
+    std::vector<PageMapping> refused;
+    std::vector<Va> vas;
+    for (std::uint64_t i = 0; i < 300; ++i) {
+        const Va va{0x20'0000 + i * 7919 % 511 * kPageBytes};
+        vas.push_back(va);
+        batch.push_back({va, Pa{va.raw() + kBlock1GBytes}});
+        refused.push_back({va, Pa{va.raw() + 2 * kBlock1GBytes}});
+        refused.push_back({Va{(i + 4) * kBlock2MBytes}, Pa{0}});
+    }
+    refused.push_back({Va{0x3f'f000}, Pa{0}});
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> wrong{0};
+    std::thread walker([&] {
+        for (std::uint64_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
+            const Va va{0x20'0000 + i * 31 % 511 * kPageBytes};
+            const Translated seen = table.translate(va);
+            wrong += !seen.mapped() || seen == Translated{Pa{va.raw() + kBlock1GBytes}, kPageBytes} ? 0 : 1;
+            // What a refused batch adds for a while is no table to a walker.
+            wrong += table.translate(Va{(i % 300 + 4) * kBlock2MBytes}).mapped() ? 1 : 0;
+        }
+    });
+    bool right = true;
+    for (int round = 0; round < 200; ++round) {
+        const Result<void, TableError> result = table.map_pages(refused, kData);
+        right = right && !result && result.error().at == Va{0x3f'f000};
+        right = right && table.map_pages(batch, kData);
+        right = right && table.unmap_pages(vas);
+    }
+    stop = true;
+    walker.join();
+    CHECK(right);
+    CHECK(wrong == 0);
+    CHECK(table.validate());
+}
+
 }  // namespace
 }  // namespace granule::mali

@@ -56,16 +56,18 @@ namespace granule::test {
     return wrong;
 }
 
-// Whether walk(va) says what the oracle does.
+// Whether walk(va) and translate(va) say what the oracle does.
 [[nodiscard]] inline bool walk_agrees(const mali::PageTable& table, const LeafOracle& oracle, Va va) {
     const mali::Walk walk = table.walk(va);
+    const mali::Translated translated = table.translate(va);
     const auto leaf = oracle.find(va);
     if (leaf == oracle.leaves().end()) {
-        return !walk.mapped;
+        return !walk.mapped && translated == mali::Translated{};
     }
-    return walk.mapped && walk.leaf_start == leaf->first && walk.leaf == leaf->second.size &&
-           walk.leaf_pa == leaf->second.pa && walk.pa == leaf->second.pa + (va - leaf->first) &&
-           walk.span == bytes_of(walk.leaf) && walk.attributes == leaf->second.attributes;
+    return translated == mali::Translated{walk.pa, walk.span} && walk.mapped && walk.leaf_start == leaf->first &&
+           walk.leaf == leaf->second.size && walk.leaf_pa == leaf->second.pa &&
+           walk.pa == leaf->second.pa + (va - leaf->first) && walk.span == bytes_of(walk.leaf) &&
+           walk.attributes == leaf->second.attributes;
 }
 
 [[nodiscard]] inline bool same_answer(const Result<void, mali::TableError>& result, const LeafOracle::Answer& answer) {

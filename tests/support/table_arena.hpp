@@ -4,8 +4,12 @@
 // - There are two views of every entry, as on a SoC whose GPU does not snoop: what the CPU stored, and what
 //   `make_visible` has cleaned to memory. `load` answers with the second, so a forgotten make_visible is a wrong
 //   translation, and `is_visible` says whether the two agree.
-// - `broken()` names the first call that broke the contract: take without a reservation, a page given back that is not
-//   zero, and so on. Tests check it at the end.
+// - It has no window and does not zero: the page table finds its tables by asking, and pages come back as they were left.
+//   `Contents::kStale` has it hand out pages full of a former owner's translations from the first one on,
+//   `Contents::kWindow` is one piece, as most memories are, and `Contents::kCoherent` is one whose CPU and GPU have one
+//   view.
+// - `broken()` names the first call that broke the contract: take without a reservation, a page given back that is
+//   neither zero nor stale, and so on. Tests check it at the end.
 // - Reservations can be refused: beyond a limit, the k-th from now on, or all.
 //
 // Thread-safety: one caller for TableMemory; `load`, `table_at` and reads of entries by other threads meanwhile.
@@ -38,8 +42,11 @@ public:
         bool operator==(const Visible&) const = default;
     };
 
-    explicit TableArena(std::size_t pages = 1024, Pa first = Pa{0x8000'6000})
+    enum class Contents : std::uint8_t { kZeros, kStale, kWindow, kCoherent };
+
+    explicit TableArena(std::size_t pages = 1024, Pa first = Pa{0x8000'6000}, Contents contents = Contents::kZeros)
         : first_(first),
+          contents_(contents),
           pages_(pages),
           entries_(zeros(pages * mali::kTableEntries)),
           visible_(zeros(pages * mali::kTableEntries)),
@@ -47,6 +54,13 @@ public:
           used_(pages) {
         for (std::size_t page = pages; page > 0; --page) {
             free_.push_back(page - 1);
+        }
+        if (contents == Contents::kStale) {
+            std::fill_n(entries_.get(), pages * mali::kTableEntries, kFormerLeaf);
+            std::fill_n(visible_.get(), pages * mali::kTableEntries, kFormerLeaf);
+            for (mali::TableBook& book : books_) {
+                book.stale = true;
+            }
         }
     }
 
@@ -63,21 +77,24 @@ public:
     [[nodiscard]] bool is_visible() const {
         for (std::size_t page = 0; page < pages_; ++page) {
             const std::size_t first = page * mali::kTableEntries;
-            if (used_[page] && !std::equal(entries_.get() + first, entries_.get() + first + mali::kTableEntries,
-                                           visible_.get() + first)) {
+            if (contents_ != Contents::kCoherent && used_[page] && !books_[page].stale &&
+                !std::equal(entries_.get() + first, entries_.get() + first + mali::kTableEntries,
+                            visible_.get() + first)) {
                 return false;
             }
         }
         return true;
     }
-    // Every table that is in use: where it is and what it holds, to compare.
+    // Every table that is in use: where it is and what it holds, to compare. What a stale one holds is nobody's.
     [[nodiscard]] std::vector<std::uint64_t> snapshot() const {
         std::vector<std::uint64_t> words;
         for (std::size_t page = 0; page < pages_; ++page) {
             if (used_[page]) {
                 const std::uint64_t* first = entries_.get() + page * mali::kTableEntries;
                 words.push_back(page);
-                words.insert(words.end(), first, first + mali::kTableEntries);
+                if (!books_[page].stale) {
+                    words.insert(words.end(), first, first + mali::kTableEntries);
+                }
             }
         }
         return words;
@@ -121,20 +138,30 @@ public:
     void give_back(mali::TablePage page) noexcept override {
         const std::size_t index = (page.pa - first_) / kPageBytes;
         require(index < pages_ && used_[index], "give_back of a page that is not in use");
-        require(std::all_of(page.entries, page.entries + mali::kTableEntries, [](std::uint64_t e) { return e == 0; }),
-                "give_back of a page that is not zero");
-        require(*page.book == mali::TableBook{}, "give_back of a page whose book is not the default");
+        require(page.book->stale || std::all_of(page.entries, page.entries + mali::kTableEntries,
+                                                [](std::uint64_t e) { return e == 0; }),
+                "give_back of a page that is not zero and not stale");
+        mali::TableBook left;
+        left.stale = page.book->stale;
+        require(*page.book == left, "give_back of a page whose book is not the default");
         used_[index] = false;
         free_.push_back(index);
         ++reserved_;
         // Nobody walks it any more: whether its last entries were cleaned to memory is not looked at again.
-        for (std::size_t i = 0; i < mali::kTableEntries; ++i) {
-            mali::store_entry(visible_.get()[index * mali::kTableEntries + i], 0);
+        for (std::size_t i = index * mali::kTableEntries; i < (index + 1) * mali::kTableEntries; ++i) {
+            mali::store_entry(visible_.get()[i], entries_.get()[i]);
         }
     }
 
     [[nodiscard]] mali::TablePage table_at(Pa table) const noexcept override {
         return const_cast<TableArena*>(this)->page_at((table - first_) / kPageBytes);
+    }
+
+    [[nodiscard]] mali::TableWindow window() const noexcept override {
+        if (contents_ != Contents::kWindow && contents_ != Contents::kCoherent) {
+            return {};
+        }
+        return {entries_.get(), const_cast<mali::TableBook*>(books_.data()), first_, contents_ == Contents::kCoherent};
     }
 
     void make_visible(const std::uint64_t* first, std::size_t count) noexcept override {
@@ -155,7 +182,8 @@ public:
         if (pa < first_ || pa - first_ >= pages_ * kPageBytes) {
             return false;
         }
-        value = mali::load_entry(visible_.get()[(pa - first_) / sizeof(std::uint64_t)]);
+        const Words& seen = contents_ == Contents::kCoherent ? entries_ : visible_;
+        value = mali::load_entry(seen.get()[(pa - first_) / sizeof(std::uint64_t)]);
         return true;
     }
 
@@ -180,7 +208,11 @@ private:
         }
     }
 
+    // A page that reads, writes, and belongs to somebody else, in both formats.
+    static constexpr std::uint64_t kFormerLeaf = 0xbad0'bad0'0ec3;
+
     Pa first_;
+    Contents contents_;
     std::size_t pages_;
     Words entries_;
     Words visible_;

@@ -1,0 +1,244 @@
+// Runs that lie in one table, the common case: found, checked in the table's book, and written, at once.
+//
+// Only what the tables allow is done here. What they don't, and everything that is not such a run, goes the long way, which
+// finds out in which words to refuse it.
+#include <cstddef>
+#include <cstdint>
+
+#include "mali/address.hpp"
+#include "mali/attributes.hpp"
+#include "mali/descriptor.hpp"
+#include "mali/entry_run.hpp"
+#include "mali/page_table.hpp"
+#include "mali/page_table_inside.hpp"
+#include "mali/result.hpp"
+#include "mali/table_entry.hpp"
+#include "mali/table_memory.hpp"
+
+namespace granule::mali {
+
+// Levels are template arguments: every shift is a constant, and a level costs what its table does.
+
+template <unsigned kLevel>
+inline void PageTable::pass(Va va, Pa table) noexcept {
+    passed_[kLevel] = {table_prefix(va, kLevel), table};
+}
+
+// The table of kLevel that holds `va`, or, as far as there are any, the one above it.
+template <unsigned kLevel>
+[[gnu::always_inline]] inline PageTable::Spot PageTable::find(Va va) noexcept {
+    if constexpr (kLevel == 0) {
+        return {root_.pa, 0};
+    } else {
+        if (kLevel == 1 && start_level_ == 1) {
+            return {root_.pa, 1};
+        }
+        if (passed_[kLevel].prefix == table_prefix(va, kLevel)) {
+            return {passed_[kLevel].table, kLevel};
+        }
+        const Spot above = find<kLevel - 1>(va);
+        if (above.level != kLevel - 1) {
+            return above;
+        }
+        const std::uint64_t descriptor = page_at(above.table).entries[index_at(va, kLevel - 1)];
+        if (!points_to_table(kLevel - 1, descriptor)) {
+            return above;
+        }
+        pass<kLevel>(va, table_pa(descriptor));
+        return {table_pa(descriptor), kLevel};
+    }
+}
+
+// A table of kLevel that was written becomes reachable: the ones above it that are new, too, are written first.
+template <unsigned kLevel>
+[[gnu::always_inline]] inline void PageTable::link(const TablePage& table, const AddedPath& added, Va va,
+                                                   unsigned top) noexcept {
+    if constexpr (kLevel > 0) {
+        constexpr unsigned kAbove = kLevel - 1;
+        make_visible(table.entries, kTableEntries);
+        const std::uint64_t entry = table_bits_ | table.pa.raw();
+        const unsigned index = index_at(va, kAbove);
+        const TablePage above = page_at(added[kAbove]);
+        if (top == kAbove) {
+            above.book->set(index);
+            publish_entry(above.entries[index], entry);
+            make_visible(above.entries + index, 1);
+            return;
+        }
+        clear_around(above, index, 1);
+        above.book->set(index);
+        store_entry(above.entries[index], entry);
+        link<kAbove>(above, added, va, top);
+    }
+}
+
+// Takes the empty table of kLevel that holds `va` out of the tree, and those above it that become empty by that.
+template <unsigned kLevel>
+[[gnu::always_inline]] inline void PageTable::unlink(const TablePage& table, Va va) noexcept {
+    if constexpr (kLevel > 0) {
+        constexpr unsigned kAbove = kLevel - 1;
+        passed_[kLevel].prefix = UINT64_MAX;
+        put_emptied(table);
+        const TablePage above = page_at(find<kAbove>(va).table);
+        const unsigned index = index_at(va, kAbove);
+        store_entry(above.entries[index], 0);
+        above.book->clear(index);
+        make_visible(above.entries + index, 1);
+        if (above.book->is_empty() && kAbove > start_level_) {
+            unlink<kAbove>(above, va);
+        }
+    }
+}
+
+void PageTable::unlink_leaves(const TablePage& table, Va va) noexcept {
+    unlink<kLastLevel>(table, va);
+}
+
+template <unsigned kLevel>
+[[gnu::always_inline]] inline bool PageTable::map_in_table(Va start, std::size_t count, std::uint64_t descriptor,
+                                                           std::uint64_t& shortage) noexcept {
+    constexpr LeafSize kSize = leaf_size_at(kLevel);
+    const std::size_t first = index_at(start, kLevel);
+    const Spot spot = find<kLevel>(start);
+    const TablePage there = page_at(spot.table);
+    if (spot.level != kLevel) {
+        return there.entries[index_at(start, spot.level)] == 0 &&
+               add_and_map<kLevel>(start, count, descriptor, spot, shortage);
+    }
+    if (there.book->first_live(first, count) != count) {
+        return false;
+    }
+    if (tables_behind(kSize) != 0 && !secure(count * tables_behind(kSize), shortage)) {
+        return true;
+    }
+    there.book->set(first, count);
+    fill_entries(there.entries + first, count, descriptor, bytes_of(kSize));
+    make_visible(there.entries + first, count);
+    count_of(kSize) += count;
+    return true;
+}
+
+// The tables below `spot` are missing, down to the one of the leaves.
+template <unsigned kLevel>
+bool PageTable::add_and_map(Va start, std::size_t count, std::uint64_t descriptor, Spot spot,
+                            std::uint64_t& shortage) noexcept {
+    constexpr LeafSize kSize = leaf_size_at(kLevel);
+    if (!secure(kLevel - spot.level + count * tables_behind(kSize), shortage)) {
+        return true;
+    }
+    // Taken from the top down, as Linux does.
+    AddedPath added;
+    added[spot.level] = spot.table;
+    if (spot.level < 1) {
+        added[1] = take_table();
+        pass<1>(start, added[1]);
+    }
+    if (kLevel > 2 && spot.level < 2) {
+        added[2] = take_table();
+        pass<2>(start, added[2]);
+    }
+    added[kLevel] = take_table();
+    pass<kLevel>(start, added[kLevel]);
+
+    const std::size_t first = index_at(start, kLevel);
+    const TablePage table = page_at(added[kLevel]);
+    clear_around(table, first, count);
+    table.book->set(first, count);
+    fill_entries(table.entries + first, count, descriptor, bytes_of(kSize));
+    count_of(kSize) += count;
+    link<kLevel>(table, added, start, spot.level);
+    return true;
+}
+
+template <unsigned kLevel>
+[[gnu::always_inline]] inline bool PageTable::unmap_in_table(Va start, std::size_t count) noexcept {
+    constexpr LeafSize kSize = leaf_size_at(kLevel);
+    const std::size_t first = index_at(start, kLevel);
+    const Spot spot = find<kLevel>(start);
+    if (spot.level != kLevel) {
+        return false;
+    }
+    const TablePage table = page_at(spot.table);
+    if (table.book->first_hole(first, count) != count) {
+        return false;
+    }
+    std::uint64_t* const entries = table.entries + first;
+    // Entries of the last level are leaves; others may be tables.
+    if (kLevel != kLastLevel && first_unlike(entries, count, bits::kTypeMask, bits::kTypeBlock) != count) {
+        return false;
+    }
+    count_of(kSize) -= count;
+    if (count == kTableEntries) {
+        // The whole table goes, with what it says: one store above it.
+        table.book->live = {};
+        table.book->stale = true;
+    } else {
+        table.book->clear(first, count);
+        clear_entries(entries, count);
+        make_visible(entries, count);
+        if (!table.book->is_empty()) {
+            return true;
+        }
+    }
+    unlink<kLevel>(table, start);
+    return true;
+}
+
+// Whether the run is aligned, not empty, in one table of kLevel, and in the space, of which no table has a part only.
+template <unsigned kLevel>
+[[gnu::always_inline]] inline bool PageTable::is_short(const LeafRun& run) const noexcept {
+    return run.count - 1 < kTableEntries - index_at(run.start, kLevel) && run.start.is_aligned(span_at(kLevel)) &&
+           run.start <= last_va_;
+}
+
+template <unsigned kLevel>
+[[gnu::always_inline]] inline bool PageTable::map_short(const LeafRun& run, Pa pa, const LeafAttributes& attributes,
+                                                        std::uint64_t& shortage) noexcept {
+    constexpr LeafSize kSize = leaf_size_at(kLevel);
+    return is_short<kLevel>(run) && pa.is_aligned(bytes_of(kSize)) && pa <= last_pa_ &&
+           run.count * bytes_of(kSize) - 1 <= last_pa_ - pa && (attributes.read || attributes.write) &&
+           map_in_table<kLevel>(run.start, run.count, encode_leaf(config_.format, kSize, pa, attributes), shortage);
+}
+
+Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+    if (config_.fast_paths) {
+        std::uint64_t shortage = 0;
+        const bool done = run.size == LeafSize::k4K
+                              ? map_short<3>(run, pa, attributes, shortage)
+                              : run.size == LeafSize::k2M && (config_.leaf_sizes & kBlock2MBytes) != 0 &&
+                                    map_short<2>(run, pa, attributes, shortage);
+        if (done) {
+            if (shortage != 0) {
+                return fail(TableError{TableError::Code::kOutOfTableMemory, run.start, run.size, shortage});
+            }
+            return {};
+        }
+    }
+    return map_long(run, pa, attributes);
+}
+
+Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
+    if (config_.fast_paths) {
+        const bool done = run.size == LeafSize::k4K ? is_short<3>(run) && unmap_in_table<3>(run.start, run.count)
+                                                    : run.size == LeafSize::k2M && is_short<2>(run) &&
+                                                          unmap_in_table<2>(run.start, run.count);
+        if (done) {
+            return {};
+        }
+    }
+    return unmap_long(run);
+}
+
+void PageTable::prefetch(Va va) noexcept {
+    if (va > last_va_) {
+        return;
+    }
+    const Spot spot = find<kLastLevel>(va);
+    const TablePage table = page_at(spot.table);
+    const std::uint64_t* const entry = table.entries + index_at(va, spot.level);
+    __builtin_prefetch(table.book, 1);
+    __builtin_prefetch(entry, 1);
+    __builtin_prefetch(entry + 8, 1);  // a tile of 64 KiB is two lines; behind the table it is no harm
+}
+
+}  // namespace granule::mali
