@@ -1,18 +1,19 @@
-// The B+tree under the mapping map: entries in the order of their start pages.
+// The B+tree under the mapping map: leaves of entries in the order of their start pages.
 //
-// It knows neither overlaps nor credit: mapping_map.hpp does. What it owns is the shape.
+// It knows neither overlaps nor credit: mapping_map.hpp does, and edits leaves itself. What the tree owns is the shape:
+// the way to a leaf, room in it, and what becomes of it when it has lost entries.
 //
 // Contract
-//   State       All leaves are at one depth. A leaf holds 24 to 64 entries, an inner node 32 to 96 children; the root
-//               may hold less, an inner root at least 2 children, and an empty tree has no node. The key of a child
-//               *is* the start page of the first entry below it, not just a lower bound: a cut moves a start up, as far
-//               as the next entry, and a search for it must still arrive in the same leaf.
-//   Full nodes  even out with a neighbour under the same parent that has room, and split only where none has: typical
-//               leaves are three quarters full. Nodes below their minimum merge where that leaves room for the next
-//               insert, and even out otherwise, so that insert and erase in turn do not split and merge each time.
-//   P4          `insert` takes nodes from the pool, which `reserve` filled for the largest tree of so many entries;
-//               `remove` takes none.
-//   Complexity  O(log n) each; a node's content is moved at most once a level.
+//   State       All leaves are at one depth. A leaf holds 28 to 64 entries, an inner node 40 to 120 children; the root
+//               may hold less, an inner root at least 2 children, and an empty tree has no node. The first page of a
+//               child *is* the start of the first entry below it, not just a lower bound: so the first page of the next
+//               child is how far a leaf reaches (`Seat::limit`), and who knows it need not look at the next leaf.
+//   Fill        Neighbours share: `spread` hands the entries of some to one more or one less of them, or evenly. A full
+//               node spills into its neighbours and splits only where they are full too; a leaf that gets emptier
+//               looks for neighbours that need one leaf less together. Typical leaves are six sevenths full.
+//   P4          `make_room` takes nodes from the pool, which `reserve` filled for the largest tree of so many entries;
+//               `mend` takes none. Each leaves a valid tree of the entries that it found.
+//   Complexity  O(log n); what is moved is a constant number of nodes at each level that changes.
 //   Thread-safety: none.
 #pragma once
 
@@ -20,7 +21,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "allocator/mapping_entry.hpp"
+#include "allocator/leaf_hints.hpp"
+#include "allocator/mapping_node.hpp"
 #include "allocator/node_memory.hpp"
 #include "allocator/node_pool.hpp"
 
@@ -28,58 +30,17 @@ namespace granule {
 
 class MappingTree {
 public:
-    // Keys and values in two arrays, of which the first `count` are in use.
-    template <class Value, unsigned most, unsigned least>
-    struct Slots {
-        static constexpr unsigned kMost = most;
-        static constexpr unsigned kLeast = least;
-        // Where a full neighbour puts entries, and as far as nodes merge: an eighth stays free for what comes next.
-        static constexpr unsigned kRoomy = most - most / 8;
-        static_assert(kRoomy / 2 >= least, "two nodes that do not merge reach the minimum by evening out");
-
-        unsigned count;
-        std::array<std::uint64_t, most> keys;
-        std::array<Value, most> values;
-
-        void insert(unsigned at, std::uint64_t key, const Value& value) noexcept;
-        void remove(unsigned at, unsigned removed) noexcept;
-        // Moves entries between this and its right neighbour until this has `wanted`.
-        void share_with(Slots& right, unsigned wanted) noexcept;
-    };
-
-    struct alignas(64) Leaf : Slots<MappingEntry::Rest, 64, 24> {
-        Leaf* previous;
-        Leaf* next;
-
-        [[nodiscard]] std::uint64_t first_page() const noexcept { return MappingEntry::start_page(keys[0]); }
-        [[nodiscard]] MappingEntry entry(unsigned at) const noexcept { return {keys[at], values[at]}; }
-        // How many entries start below `page`.
-        [[nodiscard]] unsigned rank(std::uint64_t page) const noexcept;
-    };
-
-    // A child is a Leaf at level 1, an Inner above.
-    struct alignas(64) Inner : Slots<void*, 96, 32> {
-        [[nodiscard]] std::uint64_t first_page() const noexcept { return keys[0]; }
-        [[nodiscard]] unsigned rank(std::uint64_t page) const noexcept;
-    };
-
-    // Between two entries: those before it start below the page that was sought, those from it on do not. `index` is 0
-    // only before the first entry of the tree, and may be the leaf's count. `leaf` is null in an empty tree.
-    struct Place {
-        Leaf* leaf = nullptr;
-        unsigned index = 0;
-    };
+    using Leaf = MappingLeaf;
+    using Inner = MappingInner;
 
     // Inner levels above 2^36 entries (of one page each) at most: of `n` levels, the leaves are at least
-    // 2 * 32^(n - 1), with 24 entries each.
-    static constexpr unsigned kMostHeight = 7;
-    // The way from the root to a leaf: the inner node of each level (1: above the leaves) and the child that it took.
-    struct Path {
-        struct Step {
-            Inner* node = nullptr;
-            unsigned index = 0;
-        };
-        std::array<Step, kMostHeight + 1> steps;
+    // 2 * 40^(n - 1), with 28 entries each.
+    static constexpr unsigned kMostHeight = 6;
+    // The leaf that a page belongs to: its first entry starts at or below the page, or it is the first of the tree. The
+    // next leaf begins at `limit`, the end of the space where there is none. In an empty tree there is no leaf.
+    struct Seat {
+        Leaf* leaf;
+        std::uint64_t limit;
     };
 
     explicit MappingTree(NodeMemory memory) noexcept;
@@ -89,18 +50,72 @@ public:
     MappingTree& operator=(const MappingTree&) = delete;
     ~MappingTree() = default;
 
-    // Makes sure that the tree can grow to so many entries. False: not so much memory, nothing changed.
+    // Makes sure that the tree can grow to so many entries, and that there are as many hints as it is worth having for those
+    // that it has. False: not so much memory, nothing changed.
     [[nodiscard]] bool reserve(std::uint64_t entries) noexcept;
+    [[nodiscard]] bool hints_suit() const noexcept { return entries_ <= Leaf::kMost || hints_.suits(entries_); }
+    [[nodiscard]] std::uint64_t hint_bytes() const noexcept { return hints_.bytes(); }
 
-    [[nodiscard]] Place seek(std::uint64_t page) const noexcept;
-    [[nodiscard]] Place seek(std::uint64_t page, Path& path) const noexcept;
+    // Precondition of both: the tree is not empty.
+    template <bool fast>
+    [[nodiscard]] Seat seek(std::uint64_t page) const noexcept {
+        if constexpr (fast) {
+            if (Leaf* leaf = hints_.at(page); leaf != nullptr && leaf->holds(page, page + 1)) {
+                return {leaf, page + 1};
+            }
+        }
+        return descend<fast>(page);
+    }
+    // With as much as is known of [`page`, `end`): the limit may be `end` where it is larger.
+    template <bool fast>
+    [[nodiscard]] Seat seek_to_change(std::uint64_t page, std::uint64_t end) noexcept {
+        if constexpr (fast) {
+            if (Leaf* leaf = hints_.at(page); leaf != nullptr && leaf->holds(page, end)) {
+                return {leaf, end};
+            }
+            return seek_and_remember(page);
+        } else {
+            return descend<false>(page);
+        }
+    }
+    // The leaf's limit is what it says.
+    template <bool fast>
+    [[nodiscard]] Seat descend(std::uint64_t page) const noexcept {
+        Seat seat{nullptr, kPagesOfVa};
+        void* node = root_;
+        for (unsigned level = height_; level > 0; --level) {
+            const auto& inner = *static_cast<const Inner*>(node);
+            const unsigned index = inner.child_of<fast>(page);
+            const std::uint64_t next = inner.first_page(index + 1);
+            seat.limit = index + 1 < inner.count ? next : seat.limit;
+            node = inner.children[index];
+        }
+        seat.leaf = static_cast<Leaf*>(node);
+        return seat;
+    }
 
-    // `path` and `place` come from a seek of the entry's start page; both are spent.
-    void insert(Path& path, Place place, const MappingEntry& entry) noexcept;
-    // Removes `count` entries of one leaf, from `place` on; `path` and `place` are spent.
-    void remove(Path& path, Place place, unsigned count) noexcept;
-    // The entry at `place` becomes its part from page `start` on.
-    void cut_front(Path& path, Place place, std::uint64_t start) noexcept;
+    // Where the page is likely to be found, without a look at the leaf.
+    [[nodiscard]] const Leaf* expected_leaf(std::uint64_t page) const noexcept {
+        const Leaf* const hinted = hints_.at(page);
+        return hinted != nullptr ? hinted : descend<true>(page).leaf;
+    }
+
+    // The first leaf of an empty tree; it is given an entry at once.
+    Leaf& plant() noexcept;
+    // Room for at least two entries more in the leaf of `page`, or a step towards it: seek again, and ask again if there is
+    // none. Precondition: an entry more than now is reserved.
+    void make_room(std::uint64_t page) noexcept;
+    // `leaf`, which began with page `old_first`, has `delta` entries more than then.
+    void changed(const Leaf& leaf, std::uint64_t old_first, int delta) noexcept {
+        entries_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(delta));
+        if (leaf.count != 0 && leaf.first_page() != old_first) [[unlikely]] {
+            begins_elsewhere(old_first, leaf);
+            old_first = leaf.first_page();
+        }
+        if (delta < 0 && leaf.count < kWorthMending && (leaf.count % 4 == 0 || leaf.count < Leaf::kLeast)) {
+            mend_leaf(old_first);
+        }
+    }
 
     [[nodiscard]] std::uint64_t size() const noexcept { return entries_; }
     [[nodiscard]] const NodePool& pool() const noexcept { return pool_; }
@@ -113,25 +128,45 @@ public:
 
 private:
     struct Check;
+    // The way from the root to a leaf: the inner node of each level (1: above the leaves) and the child that it took.
+    struct Path {
+        struct Step {
+            Inner* node;
+            unsigned index;
+        };
+        std::array<Step, kMostHeight + 1> steps;
+    };
+
+    // A leaf with fewer entries looks at its neighbours, each time that it has lost four.
+    static constexpr unsigned kWorthMending = 52;
+    // Neighbours that `spread` handles at once.
+    static constexpr unsigned kMostSpread = 6;
+
+    // How `spread` divides: evenly, or as many as are well filled into the first nodes or the last ones, where entries come
+    // in order and so no more will come there.
+    enum class Lean : std::uint8_t { kEven, kFirst, kLast };
 
     template <class Node>
     [[nodiscard]] Node* new_node() noexcept;
     template <class Node>
-    void make_room(Path& path, unsigned level, Node*& node, unsigned& index) noexcept;
+    void make_room_in(Path& path, unsigned level, Lean lean) noexcept;
     template <class Node>
-    [[nodiscard]] bool shift_to_neighbour(const Path& path, unsigned level, Node*& node, unsigned& index) noexcept;
+    void spread(const Path& path, unsigned level, unsigned first, unsigned from, unsigned to, Lean lean) noexcept;
+    [[nodiscard]] Path path_to(std::uint64_t page) const noexcept;
+    [[nodiscard]] Seat seek_and_remember(std::uint64_t page) noexcept;
+    // The leaf that began with page `old_first` begins with another one: so do those above it, as far as it is their first
+    // child.
+    void begins_elsewhere(std::uint64_t old_first, const Leaf& leaf) noexcept;
+    // The leaf of `page` has lost entries: restores the minimum, and merges where that pays.
+    void mend_leaf(std::uint64_t page) noexcept;
     template <class Node>
-    void split(Path& path, unsigned level, Node*& node, unsigned& index) noexcept;
-    void insert_child(Path& path, unsigned level, std::uint64_t first_page, void* child) noexcept;
-    void set_first_page(Path& path, unsigned level, std::uint64_t page) noexcept;
-    template <class Node>
-    void mend(Path& path, unsigned level, Node& node) noexcept;
+    void mend_node(const Path& path, unsigned level) noexcept;
     void mend_root() noexcept;
-    void unlink(const Leaf& leaf) noexcept;
-    void unlink(const Inner&) noexcept {}
+    void set_first_page(const Path& path, unsigned level, std::uint64_t page) noexcept;
     [[nodiscard]] bool check(const void* node, unsigned level, Check& state) const noexcept;
 
     NodePool pool_;
+    LeafHints hints_;
     void* root_ = nullptr;  // a Leaf where height_ is 0
     unsigned height_ = 0;   // inner levels
     std::uint64_t entries_ = 0;

@@ -53,8 +53,7 @@ constexpr Mapping sparse(std::uint64_t start, std::uint64_t end) {
 // What a bind does: replaces what is there.
 void bind(MappingMap& map, const Mapping& wanted) {
     REQUIRE(map.hold(1, wanted.va.size() / kPageBytes));
-    map.erase(wanted.va);
-    map.insert(wanted);
+    map.replace(wanted);
     map.settle();
 }
 
@@ -69,8 +68,7 @@ using Mappings = std::vector<Mapping>;
 }  // namespace
 
 // The relations of a request to what is there, as drm_gpuvm's "Split and Merge" lists them (Linux
-// drivers/gpu/drm/drm_gpuvm.c), each with the offsets that must be left. A map is `erase` and `insert`, an unmap
-// `erase`.
+// drivers/gpu/drm/drm_gpuvm.c), each with the offsets that must be left. A map is `replace`, an unmap `erase`.
 //
 //   old  |--------|        pages [10, 20), BO 1 from page 100
 //   req    |---|           BO 2 from page 0
@@ -97,9 +95,15 @@ TEST_CASE("a request cuts or removes what it overlaps, and what is left keeps it
         {"12 first page", 10, 11, {mapping(11, 20, 1, 101, 5)}},
         {"13 last page", 19, 20, {mapping(10, 19, 1, 100, 5)}},
     };
+    bool fast = true;
+    SUBCASE("on the fast paths") {}
+    SUBCASE("without them") {
+        fast = false;
+    }
     for (const Case& each : cases) {
         CAPTURE(each.picture);
         MappingMap map;
+        map.use_fast_paths(fast);
         bind(map, old);
         map.erase(pages(each.start, each.end));
         CHECK(all(map) == each.left);
@@ -107,6 +111,7 @@ TEST_CASE("a request cuts or removes what it overlaps, and what is left keeps it
         map.settle();
 
         MappingMap again;
+        again.use_fast_paths(fast);
         bind(again, old);
         const Mapping wanted = mapping(each.start, each.end, 2, 0, 6);
         bind(again, wanted);
@@ -138,6 +143,21 @@ TEST_CASE("a request over several mappings cuts the outer two and removes the ot
     CHECK(map.validate());
     CHECK(map.size() == 2);
     CHECK(map.mapped_bytes() == 20 * kPageBytes);
+}
+
+TEST_CASE("a replacement may take more than the new mapping covers, as where whole granules go") {
+    for (const bool fast : {true, false}) {
+        MappingMap map;
+        map.use_fast_paths(fast);
+        bind(map, mapping(10, 20, 1, 0, 1));
+        bind(map, mapping(20, 30, 2, 50, 2));
+        REQUIRE(map.hold(1, 4));
+        map.replace(pages(15, 28), mapping(18, 22, 3, 7, 3));
+        map.settle();
+        CHECK(all(map) == Mappings{mapping(10, 15, 1, 0, 1), mapping(18, 22, 3, 7, 3), mapping(28, 30, 2, 58, 2)});
+        CHECK(map.validate());
+        CHECK(map.mapped_bytes() == 11 * kPageBytes);
+    }
 }
 
 TEST_CASE("neighbours stay two mappings, even where one continues the other") {

@@ -3,48 +3,66 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "tests/support/test_memory.hpp"
 
-using granule::BindSerial;
-using granule::BoId;
-using granule::BoOffset;
-using granule::kPageBytes;
-using granule::MappingEntry;
+using granule::kPagesOfVa;
 using granule::MappingTree;
-using granule::Va;
 using granule::test::TestMemory;
 using Leaf = MappingTree::Leaf;
 using Inner = MappingTree::Inner;
-using Path = MappingTree::Path;
+using Seat = MappingTree::Seat;
 
 namespace {
 
+// An entry of one page.
 void insert(MappingTree& tree, std::uint64_t page) {
-    Path path;
-    const MappingTree::Place place = tree.seek(page, path);
-    const Va start{page * kPageBytes};
-    tree.insert(path, place,
-                MappingEntry::pack({{start, start + kPageBytes}, {BoId{1}, BoOffset{0}, {}, BindSerial{1}}}));
+    Leaf* leaf = tree.size() == 0 ? &tree.plant() : tree.seek_to_change<true>(page, page + 1).leaf;
+    while (leaf->count == Leaf::kMost) {
+        tree.make_room(page);
+        leaf = tree.seek_to_change<true>(page, page + 1).leaf;
+    }
+    const std::uint64_t old_first = leaf->count == 0 ? page : leaf->first_page();
+    const unsigned at = leaf->rank_below<true>(page);
+    leaf->move_rest<true>(at, at + 1);
+    const auto place = static_cast<unsigned>(std::countr_zero(leaf->free));
+    leaf->free &= leaf->free - 1;
+    leaf->put(at, Leaf::Piece::of(page, 1, place));
+    tree.changed(*leaf, old_first, 1);
 }
 
 // The entry at `start` is there.
 void remove(MappingTree& tree, std::uint64_t start, unsigned count) {
-    Path path;
-    MappingTree::Place place = tree.seek(start + 1, path);
-    --place.index;
-    tree.remove(path, place, count);
+    Leaf& leaf = *tree.seek_to_change<true>(start, start + 1).leaf;
+    const std::uint64_t old_first = leaf.first_page();
+    const unsigned first = leaf.rank_below<true>(start);
+    for (unsigned at = first; at < first + count; ++at) {
+        leaf.free |= std::uint64_t{1} << leaf.place(at);
+    }
+    leaf.move_rest<true>(first + count, first);
+    tree.changed(leaf, old_first, -static_cast<int>(count));
+}
+
+template <class Visitor>
+void for_each_leaf(const MappingTree& tree, Visitor visit) {
+    for (std::uint64_t page = 0; tree.size() != 0 && page != kPagesOfVa;) {
+        const Seat seat = tree.descend<true>(page);
+        visit(*seat.leaf);
+        page = seat.limit;
+    }
 }
 
 std::vector<std::uint64_t> starts(const MappingTree& tree) {
     std::vector<std::uint64_t> all;
-    for (const Leaf* leaf = tree.seek(0).leaf; leaf != nullptr; leaf = leaf->next) {
-        for (unsigned at = 0; at < leaf->count; ++at) {
-            all.push_back(leaf->entry(at).start());
+    for_each_leaf(tree, [&](const Leaf& leaf) {
+        for (unsigned at = 0; at < leaf.count; ++at) {
+            all.push_back(leaf.start(at));
         }
-    }
+    });
     return all;
 }
 
@@ -55,9 +73,7 @@ struct LeafAt {
 
 std::vector<LeafAt> leaves(const MappingTree& tree) {
     std::vector<LeafAt> all;
-    for (const Leaf* leaf = tree.seek(0).leaf; leaf != nullptr; leaf = leaf->next) {
-        all.push_back({leaf->first_page(), leaf->count});
-    }
+    for_each_leaf(tree, [&](const Leaf& leaf) { all.push_back({leaf.first_page(), leaf.count}); });
     return all;
 }
 
@@ -83,17 +99,17 @@ TEST_CASE("P4: more entries never need fewer nodes") {
 }
 
 TEST_CASE("a leaf may be emptied anywhere in a tree of two inner levels") {
-    constexpr std::uint64_t kCount = 12000;
+    constexpr std::uint64_t kCount = 16000;
     bool ascending = true;
     SUBCASE("filled ascending") {}
     SUBCASE("filled descending") {
         ascending = false;
     }
-    // Every leaf in its turn, each in a tree of its own: the first and the last child of each inner node are among
-    // them.
+    // One leaf and then its neighbour, each pair in a tree of its own: the first and the last child of each inner node are
+    // among them.
     std::size_t leaf = 0;
     std::size_t leaf_count = 1;
-    for (; leaf < leaf_count; ++leaf) {
+    for (; leaf < leaf_count; leaf += 2) {
         MappingTree tree(granule::NodeMemory::process());
         REQUIRE(tree.reserve(kCount));
         for (std::uint64_t number = 0; number < kCount; ++number) {
@@ -108,8 +124,8 @@ TEST_CASE("a leaf may be emptied anywhere in a tree of two inner levels") {
         // And its neighbour, which may have been merged or evened out with others.
         if (leaf + 1 < all.size()) {
             const std::uint64_t next = all[leaf + 1].first_page;
-            const MappingTree::Place place = tree.seek(next + 1);
-            remove(tree, next, place.leaf->count - (place.index - 1));
+            const Leaf& found = *tree.descend<true>(next).leaf;
+            remove(tree, next, found.count - found.rank_below<true>(next));
             REQUIRE(tree.validate());
         }
     }
@@ -158,4 +174,58 @@ TEST_CASE("inserting into one gap splits nodes of every level, and keeps the ord
     }
     CHECK(tree.validate());
     CHECK(starts(tree) == expected);
+}
+
+TEST_CASE("what is inserted in order, from either side, leaves full nodes behind") {
+    constexpr std::uint64_t kCount = 30000;
+    bool ascending = true;
+    SUBCASE("ascending") {}
+    SUBCASE("descending") {
+        ascending = false;
+    }
+    MappingTree tree(granule::NodeMemory::process());
+    REQUIRE(tree.reserve(kCount));
+    for (std::uint64_t number = 0; number < kCount; ++number) {
+        insert(tree, ascending ? number : kCount - 1 - number);
+    }
+    REQUIRE(tree.validate());
+    CHECK(tree.pool().in_use() <= kCount / 58);
+}
+
+TEST_CASE("a hint never leads to a leaf that the page is not in, whatever the leaf has become") {
+    constexpr std::uint64_t kCount = 40000;
+    MappingTree tree(granule::NodeMemory::process());
+    REQUIRE(tree.reserve(kCount));
+    const auto check_hints = [&] {
+        for (std::uint64_t page = 0; page < 2 * kCount; page += 7) {
+            const Seat seat = tree.seek<true>(page);
+            const Seat exact = tree.descend<false>(page);
+            if (seat.leaf != exact.leaf || seat.limit > exact.limit) {
+                CAPTURE(page);
+                FAIL("another leaf than without a hint");
+            }
+        }
+    };
+    for (std::uint64_t number = 0; number < kCount; ++number) {
+        insert(tree, 2 * number);
+        REQUIRE((tree.hints_suit() || tree.reserve(kCount)));
+    }
+    REQUIRE(tree.hint_bytes() > 0);
+    check_hints();
+    // Leaf after leaf goes, and its memory serves others; then the tree is another one in the same nodes.
+    for (std::uint64_t number = 0; number < kCount; number += 3) {
+        remove(tree, 2 * number, 1);
+        if (number % 999 == 0) {
+            check_hints();
+        }
+    }
+    for (std::uint64_t number = kCount; number-- > 0;) {
+        if (number % 3 == 0) {
+            insert(tree, 2 * number + 1);
+        }
+        if (number % 999 == 0) {
+            check_hints();
+        }
+    }
+    CHECK(tree.validate());
 }
