@@ -18,9 +18,9 @@ struct FencePoint {
     constexpr bool operator==(const FencePoint&) const noexcept = default;
 };
 
-// Timelines that one range can wait for. Retiring allocates nothing, so that there is a limit: as many points as fit
-// into the room that a block needs anyway for its links as a hole (va_block.hpp). One Vulkan queue of panvk is three
-// (enum panvk_subqueue_id in Mesa src/panfrost/vulkan/csf/), and the VM's binds are one.
+// Timelines that one range can wait for. Retiring allocates nothing, so that there is a limit: the points are in a node
+// that was set aside with the range (va_wait.hpp). One Vulkan queue of panvk is three (enum panvk_subqueue_id in Mesa
+// src/panfrost/vulkan/csf/), and the VM's binds are one.
 inline constexpr std::size_t kMaxFencePoints = 6;
 
 }  // namespace granule

@@ -18,7 +18,7 @@ constexpr std::uint64_t pages_of(unsigned bits) noexcept {
     return std::uint64_t{1} << bits;
 }
 
-constexpr BlockOrder order_of(std::size_t hole_class) noexcept {
+constexpr HoleOrder order_of(std::size_t hole_class) noexcept {
     return {kClassBits[hole_class], static_cast<unsigned>(hole_class)};
 }
 
@@ -31,11 +31,7 @@ constexpr std::size_t class_of(unsigned alignment_bits) noexcept {
     return found;
 }
 
-std::size_t level_of(const VaBlock& hole) noexcept {
-    return static_cast<std::size_t>(std::bit_width(hole.first ^ (hole.end - 1)));
-}
-
-using LevelTrees = std::array<BlockTree, kHoleClasses>;
+using LevelTrees = std::array<HoleTree, kHoleClasses>;
 
 // A hole with room for `pages` at a start that is `phase` modulo 2^alignment_bits.
 //
@@ -47,14 +43,14 @@ using LevelTrees = std::array<BlockTree, kHoleClasses>;
 //       [ hole: to q0 ][ hole: to q1 ]                 [ hole: to 2^c + q0 ]
 //
 // It fits where it reaches the first such start and `pages` more.
-VaBlock* find_aligned(const LevelTrees& trees, const Shape& shape) noexcept {
+HoleNode* find_aligned(const LevelTrees& trees, const Shape& shape) noexcept {
     const std::size_t hole_class = class_of(shape.alignment_bits);
-    const BlockOrder order = order_of(hole_class);
-    const BlockTree& tree = trees[hole_class];
+    const HoleOrder order = order_of(hole_class);
+    const HoleTree& tree = trees[hole_class];
     const std::uint64_t turn = pages_of(order.residue_bits);
     std::uint64_t from = 0;
     for (std::uint64_t q = shape.phase; q < turn; q += pages_of(shape.alignment_bits)) {
-        if (VaBlock* hole = tree.find(order, {from, q, q + shape.pages}, shape.direction); hole != nullptr) {
+        if (HoleNode* hole = tree.find(order, {from, q, q + shape.pages}, shape.direction); hole != nullptr) {
             return hole;
         }
         from = q + 1;
@@ -73,13 +69,13 @@ VaBlock* find_aligned(const LevelTrees& trees, const Shape& shape) noexcept {
 // In the first window wherever the hole begins early enough: what follows is free up to the boundary. In the next
 // window at its lowest place, which is `phase` after the boundary: nothing else about where the hole begins matters
 // then.
-VaBlock* find_crossing(const LevelTrees& trees, const Shape& shape) noexcept {
+HoleNode* find_crossing(const LevelTrees& trees, const Shape& shape) noexcept {
     const std::size_t hole_class = class_of(shape.boundary_bits);
-    const BlockOrder order = order_of(hole_class);
+    const HoleOrder order = order_of(hole_class);
     const std::uint64_t window = pages_of(shape.boundary_bits);
     for (std::uint64_t base = 0; base < pages_of(order.residue_bits); base += window) {
-        const BlockQuery early{base, base + shape.last_residue(), base + window};
-        if (VaBlock* hole = trees[hole_class].find(order, early, shape.direction); hole != nullptr) {
+        const HoleQuery early{base, base + shape.last_residue(), base + window};
+        if (HoleNode* hole = trees[hole_class].find(order, early, shape.direction); hole != nullptr) {
             return hole;
         }
     }
@@ -92,36 +88,11 @@ VaBlock* find_crossing(const LevelTrees& trees, const Shape& shape) noexcept {
 
 }  // namespace
 
-std::uint64_t Shape::last_residue() const noexcept {
-    return phase + align_down(pages_of(boundary_bits) - pages - phase, pages_of(alignment_bits));
+std::size_t HoleIndex::level_of(const HoleNode& hole) noexcept {
+    return static_cast<std::size_t>(std::bit_width(hole.first ^ (hole.end - 1)));
 }
 
-std::optional<std::uint64_t> Shape::place(std::uint64_t first, std::uint64_t end) const noexcept {
-    if (end - first < pages) {
-        return std::nullopt;
-    }
-    const std::uint64_t alignment = pages_of(alignment_bits);
-    const std::uint64_t window = pages_of(boundary_bits);
-    if (direction == VaDirection::kBottomUp) {
-        std::uint64_t start = first + ((phase - first) & (alignment - 1));
-        if ((start & (window - 1)) + pages > window) {
-            start = align_up(start, window) + phase;
-        }
-        return start <= end - pages ? std::optional{start} : std::nullopt;
-    }
-    const std::uint64_t latest = end - pages;
-    const std::uint64_t back = (latest - phase) & (alignment - 1);
-    if (back > latest) {
-        return std::nullopt;
-    }
-    std::uint64_t start = latest - back;
-    if ((start & (window - 1)) + pages > window) {
-        start = align_down(start, window) + last_residue();
-    }
-    return start >= first ? std::optional{start} : std::nullopt;
-}
-
-void HoleIndex::insert(VaBlock& hole) noexcept {
+void HoleIndex::insert(HoleNode& hole) noexcept {
     const std::size_t level = level_of(hole);
     for (std::size_t c = 0; c < kHoleClasses; ++c) {
         trees_[level][c].insert(order_of(c), hole);
@@ -129,7 +100,7 @@ void HoleIndex::insert(VaBlock& hole) noexcept {
     levels_ |= std::uint64_t{1} << level;
 }
 
-void HoleIndex::erase(VaBlock& hole) noexcept {
+void HoleIndex::erase(HoleNode& hole) noexcept {
     const std::size_t level = level_of(hole);
     for (std::size_t c = 0; c < kHoleClasses; ++c) {
         trees_[level][c].erase(order_of(c), hole);
@@ -139,7 +110,7 @@ void HoleIndex::erase(VaBlock& hole) noexcept {
     }
 }
 
-VaBlock* HoleIndex::find(const Shape& shape) const noexcept {
+HoleNode* HoleIndex::find(const Shape& shape) const noexcept {
     // No hole of fewer pages than asked for is looked at: a level cannot hold more pages than its window.
     const auto lowest = static_cast<unsigned>(std::bit_width(shape.pages - 1));
     if (lowest >= kLevels) {
@@ -151,7 +122,7 @@ VaBlock* HoleIndex::find(const Shape& shape) const noexcept {
         if (trees[kBySize].root()->pages() < shape.pages) {
             continue;
         }
-        VaBlock* hole = level <= shape.boundary_bits ? find_aligned(trees, shape) : find_crossing(trees, shape);
+        HoleNode* hole = level <= shape.boundary_bits ? find_aligned(trees, shape) : find_crossing(trees, shape);
         if (hole != nullptr) {
             assert(shape.place(hole->first, hole->end).has_value());
             return hole;
@@ -163,20 +134,14 @@ VaBlock* HoleIndex::find(const Shape& shape) const noexcept {
 std::uint64_t HoleIndex::largest() const noexcept {
     std::uint64_t most = 0;
     for (const Level& trees : trees_) {
-        if (const VaBlock* root = trees[kBySize].root(); root != nullptr && root->pages() > most) {
+        if (const HoleNode* root = trees[kBySize].root(); root != nullptr && root->pages() > most) {
             most = root->pages();
         }
     }
     return most;
 }
 
-bool HoleIndex::validate(const VaBlock* lowest) const noexcept {
-    std::array<std::uint64_t, kLevels> holes{};
-    for (const VaBlock* block = lowest; block != nullptr; block = block->next) {
-        if (block->is_hole()) {
-            ++holes[level_of(*block)];
-        }
-    }
+bool HoleIndex::validate(const std::array<std::uint64_t, kLevels>& holes) const noexcept {
     for (std::size_t level = 0; level < kLevels; ++level) {
         if (((levels_ >> level & 1U) != 0) != (holes[level] != 0)) {
             return false;

@@ -30,47 +30,33 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
-#include "allocator/block_tree.hpp"
-#include "allocator/va_block.hpp"
-#include "allocator/va_request.hpp"
+#include "allocator/hole_node.hpp"
+#include "allocator/hole_tree.hpp"
+#include "allocator/shape.hpp"
 
 namespace granule {
-
-// A request in pages, with its guards as part of it.
-struct Shape {
-    std::uint64_t pages = 1;
-    unsigned alignment_bits = 0;
-    std::uint64_t phase = 0;                   // of the first guard page
-    unsigned boundary_bits = kPageNumberBits;  // where there is a boundary: above alignment_bits,
-                                               // and phase + pages <= 2^boundary_bits
-    VaDirection direction = VaDirection::kTopDown;
-
-    // The highest (top-down) or lowest start in [first, end) that satisfies everything.
-    [[nodiscard]] std::optional<std::uint64_t> place(std::uint64_t first, std::uint64_t end) const noexcept;
-    // The highest place of a start within a window of 2^boundary_bits.
-    [[nodiscard]] std::uint64_t last_residue() const noexcept;
-};
 
 class HoleIndex {
 public:
     static constexpr std::size_t kLevels = kPageNumberBits + 1;
 
-    void insert(VaBlock& hole) noexcept;
-    void erase(VaBlock& hole) noexcept;
+    void insert(HoleNode& hole) noexcept;
+    void erase(HoleNode& hole) noexcept;
 
     // A hole for which `shape.place` has an answer: at the lowest level that has one.
-    [[nodiscard]] VaBlock* find(const Shape& shape) const noexcept;
+    [[nodiscard]] HoleNode* find(const Shape& shape) const noexcept;
 
     // Pages of the largest hole. O(levels).
     [[nodiscard]] std::uint64_t largest() const noexcept;
 
-    // H1 and H2 hold for the `holes` holes of the list that begins at `lowest`. O(n).
-    [[nodiscard]] bool validate(const VaBlock* lowest) const noexcept;
+    [[nodiscard]] static std::size_t level_of(const HoleNode& hole) noexcept;
+
+    // H1 and H2 hold, and there are so many holes of each level. O(n).
+    [[nodiscard]] bool validate(const std::array<std::uint64_t, kLevels>& holes) const noexcept;
 
 private:
-    using Level = std::array<BlockTree, kHoleClasses>;
+    using Level = std::array<HoleTree, kHoleClasses>;
 
     std::array<Level, kLevels> trees_{};
     std::uint64_t levels_ = 0;

@@ -3,33 +3,37 @@
 namespace granule {
 
 Result<void, VaError> ReuseQueue::retire(VaRange range, std::span<const FencePoint> points) noexcept {
-    VaBlock* block = partition_->allocated(range);
-    if (block == nullptr) {
-        return fail(VaHeap::not_allocated(*partition_, range));
+    return retire(range, VaHandle::kNone, points);
+}
+
+Result<void, VaError> ReuseQueue::retire(VaRange range, VaHandle handle, std::span<const FencePoint> points) noexcept {
+    const VaOwned owned = space_->owned(range, handle);
+    if (!owned) {
+        return fail(VaHeap::not_allocated(*space_, range));
     }
-    FenceWait<VaBlock> wait;
+    FenceWait<VaWait> wait;
     if (!wait.merge(points)) {
         return fail(
             VaError{.code = VaError::Code::kBadRequest, .why = "points of more timelines than a range can wait for"});
     }
     if (wait.count == 0) {
-        partition_->release(*block);
+        space_->release(owned);
         return {};
     }
-    partition_->retire(*block, wait);
-    queue_.push(*block);
+    queue_.push(space_->retire(owned, wait));
     ++ranges_;
     return {};
 }
 
 std::optional<RetiredRange> ReuseQueue::waiting_at(Va va) const noexcept {
-    const VaBlock* block = partition_->block_at(va.raw() >> kPageBits);
-    if (block == nullptr || block->state != VaBlock::State::kRetired) {
+    const std::optional<VaPiece> piece = space_->piece_at(va.raw() >> kPageBits);
+    if (!piece || piece->state != VaBlock::State::kRetired) {
         return std::nullopt;
     }
-    RetiredRange waiting{.range = block->range()};
-    for (std::size_t i = block->wait.current; i < block->wait.count; ++i) {
-        waiting.points[waiting.count] = block->wait.points[i];
+    const FenceWait<VaWait>& wait = piece->wait->wait;
+    RetiredRange waiting{.range = piece->range()};
+    for (std::size_t i = wait.current; i < wait.count; ++i) {
+        waiting.points[waiting.count] = wait.points[i];
         ++waiting.count;
     }
     return waiting;
@@ -37,9 +41,10 @@ std::optional<RetiredRange> ReuseQueue::waiting_at(Va va) const noexcept {
 
 bool ReuseQueue::validate() const noexcept {
     std::uint64_t ranges = 0;
-    const bool in_order = queue_.validate([&](const VaBlock& block) noexcept {
+    const bool in_order = queue_.validate([&](const VaWait& wait) noexcept {
         ++ranges;
-        return block.state == VaBlock::State::kRetired;
+        const std::optional<VaPiece> piece = space_->piece_at(wait.page);
+        return piece && piece->wait == &wait;
     });
     return in_order && ranges == ranges_;
 }

@@ -8,11 +8,11 @@
 //                   |                                                                           ^
 //                   +------- retire(range, {}), or VaHeap::release: the GPU never saw it -------+
 //
-// Structure: fence_queue.hpp, over the blocks of the heap.
+// Structure: fence_queue.hpp, over the waits of the heap (va_wait.hpp).
 //
 // Contract
-//   P4          `retire` and `collect` allocate nothing: the points and links are in the node that the range was
-//               allocated with.
+//   P4          `retire` and `collect` allocate nothing: the points and links are in a node that was set aside
+//               when the range was allocated.
 //   Complexity  n ranges wait, on t timelines. retire: O(t + log n). collect: O(t) values asked for, and O(log n + t)
 //               per point that became signalled; what is not ready is not looked at.
 //   Failure     `retire`: kNotAllocated as VaHeap::release_checked; kBadRequest: more than kMaxFencePoints timelines.
@@ -33,9 +33,9 @@
 
 #include "allocator/fence_point.hpp"
 #include "allocator/fence_queue.hpp"
-#include "allocator/va_block.hpp"
 #include "allocator/va_heap.hpp"
-#include "allocator/va_partition.hpp"
+#include "allocator/va_space.hpp"
+#include "allocator/va_wait.hpp"
 #include "mali/address.hpp"
 #include "mali/result.hpp"
 
@@ -53,7 +53,7 @@ struct RetiredRange {
 
 class ReuseQueue {
 public:
-    explicit ReuseQueue(VaHeap& heap) noexcept : partition_(heap.partition_.get()) {}
+    explicit ReuseQueue(VaHeap& heap) noexcept : space_(heap.space_.get()) {}
     ReuseQueue(const ReuseQueue&) = delete;
     ReuseQueue& operator=(const ReuseQueue&) = delete;
     ~ReuseQueue() = default;
@@ -61,6 +61,9 @@ public:
     // The owner of `range`, which an allocate returned, is done with it; the GPU is when all `points` are signalled.
     // Points of one timeline count as the latest of them. Without points the range is free at once.
     [[nodiscard]] Result<void, VaError> retire(VaRange range, std::span<const FencePoint> points) noexcept;
+    // The same, faster where `handle` is the one that came with the range.
+    [[nodiscard]] Result<void, VaError> retire(VaRange range, VaHandle handle,
+                                               std::span<const FencePoint> points) noexcept;
 
     // Frees every range whose points are signalled, by the values that `signalled_value_of(TimelineId) ->
     // std::uint64_t` gives now. It is called once per timeline that something waits for, in ascending order, and must
@@ -68,8 +71,8 @@ public:
     template <class SignalledValueOf>
     std::uint64_t collect(SignalledValueOf&& signalled_value_of) noexcept {
         std::uint64_t freed = 0;
-        queue_.collect(signalled_value_of, [&](VaBlock& block) noexcept {
-            partition_->release(block);
+        queue_.collect(signalled_value_of, [&](VaWait& wait) noexcept {
+            space_->release_retired(wait);
             ++freed;
         });
         ranges_ -= freed;
@@ -93,8 +96,8 @@ public:
     [[nodiscard]] bool validate() const noexcept;
 
 private:
-    VaPartition* partition_;
-    FenceQueue<VaBlock> queue_;
+    VaSpace* space_;
+    FenceQueue<VaWait> queue_;
     std::uint64_t ranges_ = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "allocator/hole_index.hpp"
 #include "allocator/va_block.hpp"
+#include "allocator/va_partition.hpp"
 
 namespace granule {
 
@@ -98,12 +99,12 @@ const char* wrong_with(const VaHeapConfig& config, std::size_t zone) noexcept {
 
 }  // namespace
 
-void VaHeap::Destroy::operator()(VaPartition* partition) const noexcept {
-    partition->~VaPartition();
-    memory.release(memory.context, partition, sizeof(VaPartition), alignof(VaPartition));
+void VaHeap::Destroy::operator()(VaSpace* space) const noexcept {
+    space->~VaSpace();
+    memory.release(memory.context, space, sizeof(VaSpace), alignof(VaSpace));
 }
 
-VaHeap::VaHeap(Owner partition) noexcept : partition_(std::move(partition)) {}
+VaHeap::VaHeap(Owner space) noexcept : space_(std::move(space)) {}
 
 Result<VaHeap, VaError> VaHeap::create(const VaHeapConfig& config) noexcept {
     for (std::size_t zone = 0; zone < kVaZones; ++zone) {
@@ -111,41 +112,79 @@ Result<VaHeap, VaError> VaHeap::create(const VaHeapConfig& config) noexcept {
             return fail(bad_request(why));
         }
     }
-    void* memory = config.memory.allocate(config.memory.context, sizeof(VaPartition), alignof(VaPartition));
+    void* memory = config.memory.allocate(config.memory.context, sizeof(VaSpace), alignof(VaSpace));
     if (memory == nullptr) {
         return fail(out_of_memory());
     }
-    Owner partition{::new (memory) VaPartition(config.memory), Destroy{config.memory}};
+    const VaSlotPolicy policy{.enabled = config.slots, .least_demand = config.slots_from};
+    Owner space{::new (memory) VaSpace(config.memory, policy, config.bins), Destroy{config.memory}};
     for (std::size_t zone = 0; zone < kVaZones; ++zone) {
-        if (!config.zones[zone].empty() && !partition->open(static_cast<VaZone>(zone), config.zones[zone])) {
+        if (!config.zones[zone].empty() && !space->partition.open(static_cast<VaZone>(zone), config.zones[zone])) {
             return fail(out_of_memory());
         }
     }
-    return VaHeap(std::move(partition));
+    if (!space->waits.reserve(1)) {
+        return fail(out_of_memory());
+    }
+    return VaHeap(std::move(space));
 }
 
 Result<VaRange, VaError> VaHeap::allocate(const VaRequest& request) noexcept {
+    const Result<VaLease, VaError> leased = lease(request);
+    if (!leased) {
+        return fail(leased.error());
+    }
+    return leased->range;
+}
+
+Result<VaLease, VaError> VaHeap::lease_otherwise(const VaRequest& request) noexcept {
+    VaLease leased;
+    if (VaSlots::is_plain(request)) {
+        const VaSlots::Grown grown = space_->slots.grow(request, leased);
+        if (grown == VaSlots::Grown::kTaken) {
+            return leased;
+        }
+        if (grown == VaSlots::Grown::kOutOfMemory) {
+            return fail(out_of_memory());
+        }
+    }
     const Result<Shape, VaError> shape = shape_of(request);
     if (!shape) {
         return fail(shape.error());
     }
-    const VaPartition::Zone& zone = partition_->zone(request.zone);
-    VaBlock* hole = zone.holes.find(*shape);
-    if (hole == nullptr) {
+    VaPartition::Zone& zone = space_->partition.zone(request.zone);
+    VaPartition::Place place = space_->partition.find(zone, *shape);
+    // What is free in runs is free for everybody: exactness is worth more than the runs.
+    if (place.hole == nullptr && !place.out_of_memory && space_->slots.trim(request.zone)) {
+        place = space_->partition.find(zone, *shape);
+    }
+    if (place.hole == nullptr && !place.out_of_memory && space_->slots.free_pages(request.zone) != 0) {
+        if (!space_->slots.dissolve_all(request.zone)) {
+            return fail(out_of_memory());
+        }
+        place = space_->partition.find(zone, *shape);
+    }
+    if (place.out_of_memory) {
+        return fail(out_of_memory());
+    }
+    if (place.hole == nullptr) {
         return fail(VaError{
             .code = VaError::Code::kOutOfVa,
             .why = zone.exists() ? "no hole of the zone fits" : "the heap has no such zone",
             .occupant = {},
-            .largest_hole = zone.holes.largest() << kPageBits,
-            .behind_fences = zone.counters.retired_bytes,
+            .largest_hole = space_->partition.largest_hole(zone) << kPageBits,
+            .behind_fences =
+                zone.counters.retired_bytes + (space_->slots.counters(request.zone).retired_pages << kPageBits),
         });
     }
-    const std::uint64_t first = *shape->place(hole->first, hole->end);
+    const std::uint64_t first = place.first;
     const std::uint64_t end = first + shape->pages;
-    if (!partition_->set_aside(VaPartition::carve_needs(*hole, first, end))) {
+    if (!space_->waits.reserve(1) || !space_->partition.set_aside(VaPartition::carve_needs(*place.hole, first, end))) {
         return fail(out_of_memory());
     }
-    return partition_->carve(*hole, first, end, request.guard >> kPageBits).range();
+    space_->waits.add(1);
+    const VaBlock& block = space_->partition.carve(*place.hole, first, end, request.guard >> kPageBits);
+    return VaLease{block.range(), VaSpace::handle_of(block)};
 }
 
 Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard) noexcept {
@@ -157,25 +196,24 @@ Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard)
     }
     const std::uint64_t first = (range.start.raw() - guard) >> kPageBits;  // wraps where the check below refuses it
     const std::uint64_t end = (range.end.raw() + guard) >> kPageBits;
-    const VaPartition::Zone* zone = partition_->zone_of(range.start.raw() >> kPageBits);
+    VaPartition& partition = space_->partition;
+    const VaPartition::Zone* zone = partition.zone_of(range.start.raw() >> kPageBits);
     if (zone == nullptr || range.start.raw() < guard || first < zone->first || end > zone->end) {
         return fail(bad_request("no zone contains the range with its guards"));
     }
-    VaBlock* block = partition_->block_at(first);
-    if (!block->is_hole() || block->end < end) {
-        // B2: what follows a hole that is too short is no hole.
-        const VaBlock& occupant = block->is_hole() ? *block->next : *block;
+    if (const std::optional<VaPiece> occupant = space_->occupant(first, end)) {
         return fail(VaError{
             .code = VaError::Code::kOccupied,
-            .why = occupant.state == VaBlock::State::kRetired ? "a range that waits for fences is in the way"
-                                                              : "an allocation is in the way",
-            .occupant = occupant.whole(),
+            .why = occupant->state == VaBlock::State::kRetired ? "a range that waits for fences is in the way"
+                                                               : "an allocation is in the way",
+            .occupant = occupant->whole(),
         });
     }
-    if (!partition_->set_aside(VaPartition::carve_needs(*block, first, end))) {
+    if (!space_->waits.reserve(1) || !space_->clear_of_runs(first, end, 2)) {
         return fail(out_of_memory());
     }
-    return partition_->carve(*block, first, end, guard >> kPageBits).range();
+    space_->waits.add(1);
+    return partition.carve(*partition.block_at(first), first, end, guard >> kPageBits).range();
 }
 
 void VaHeap::release(VaRange range) noexcept {
@@ -184,58 +222,63 @@ void VaHeap::release(VaRange range) noexcept {
 }
 
 Result<void, VaError> VaHeap::release_checked(VaRange range) noexcept {
-    VaBlock* block = partition_->allocated(range);
-    if (block == nullptr) {
-        return fail(not_allocated(*partition_, range));
+    return release_otherwise(range, VaHandle::kNone);
+}
+
+Result<void, VaError> VaHeap::release_otherwise(VaRange range, VaHandle handle) noexcept {
+    const VaOwned owned = space_->owned(range, handle);
+    if (!owned) {
+        return fail(not_allocated(*space_, range));
     }
-    partition_->release(*block);
+    space_->release(owned);
     return {};
 }
 
 bool VaHeap::is_allocated(VaRange range) const noexcept {
-    return partition_->allocated(range) != nullptr;
+    return static_cast<bool>(space_->owned(range));
 }
 
 std::optional<VaAllocation> VaHeap::allocation_at(Va va) const noexcept {
-    const VaBlock* block = partition_->block_at(va.raw() >> kPageBits);
-    if (block == nullptr || block->is_hole()) {
+    const std::optional<VaPiece> piece = space_->piece_at(va.raw() >> kPageBits);
+    if (!piece || piece->is_hole()) {
         return std::nullopt;
     }
-    return describe(*block);
+    return describe(*piece);
 }
 
 VaZoneStats VaHeap::stats(VaZone zone) const noexcept {
-    return partition_->zone(zone).stats();
+    return space_->stats(zone);
 }
 
 std::uint64_t VaHeap::node_bytes() const noexcept {
-    return partition_->node_bytes();
+    return space_->partition.bytes_reserved() + space_->slots.bytes_reserved() + space_->waits.bytes_reserved();
+}
+
+std::uint64_t VaHeap::touched_bytes() const noexcept {
+    return sizeof(VaSpace) + space_->partition.bytes_touched() + space_->slots.bytes_touched() +
+           space_->waits.bytes_touched();
 }
 
 bool VaHeap::validate() const noexcept {
-    return partition_->validate();
+    return space_->validate();
 }
 
-const VaBlock* VaHeap::lowest(VaZone zone) const noexcept {
-    return partition_->zone(zone).lowest;
+VaAllocation VaHeap::describe(const VaPiece& piece) noexcept {
+    return {piece.range(), piece.whole(), piece.state == VaBlock::State::kRetired};
 }
 
-VaAllocation VaHeap::describe(const VaBlock& block) noexcept {
-    return {block.range(), block.whole(), block.state == VaBlock::State::kRetired};
-}
-
-VaError VaHeap::not_allocated(VaPartition& partition, VaRange range) noexcept {
+VaError VaHeap::not_allocated(VaSpace& space, VaRange range) noexcept {
     VaError error{.code = VaError::Code::kNotAllocated, .why = "outside of every zone"};
-    const VaBlock* block = partition.block_at(range.start.raw() >> kPageBits);
-    if (block == nullptr) {
+    const std::optional<VaPiece> piece = space.piece_at(range.start.raw() >> kPageBits);
+    if (!piece) {
         return error;
     }
-    if (block->is_hole()) {
+    if (piece->is_hole()) {
         error.why = "nothing is allocated there";
         return error;
     }
-    error.occupant = block->whole();
-    if (block->range() != range) {
+    error.occupant = piece->whole();
+    if (piece->range() != range) {
         error.why = "not the whole range of the allocation there, or more than it";
     } else {
         error.why = "released before, and waits for fences";

@@ -9,19 +9,22 @@
 //               fails with kOutOfVa if and only if no place in the zone satisfies the request.
 //   Guards      Belong to the allocation: nobody else gets them, and they lie in the zone and on one side of the
 //               boundary with it. The ranges that calls take and return are without them.
-//   P4          `release` allocates nothing and cannot fail: the node that gives a range back is the one that it was
-//               allocated with.
+//   P4          `release` allocates nothing and cannot fail: what it needs was set aside with the range.
 //   P5          A range that its owner is done with but the GPU is not goes through a ReuseQueue, and is not free
 //               before.
 //   Failure     See VaError. Nothing changed.
-//   Complexity  Nothing but the visits and `validate` depends on more than the logarithm of the number of holes or
-//               allocations, whether it succeeds or fails, for any alignment, phase and boundary. In numbers:
-//               hole_index.hpp.
-//   Placement   Small before large: of all holes that fit, one that lies in the smallest aligned window. So 2 MiB
-//               windows stay whole while there is room in windows that are in use. The direction decides between
-//               equals, and at which end of the hole the range begins; it is a preference, not "the highest place of
-//               all". See va_heap.md.
-//   Memory      192 B per allocation or hole, from `VaHeapConfig::memory`; kept until the heap ends.
+//   Complexity  Plain requests (no phase, boundary or guard, alignment up to 2 MiB) of sizes that are asked for often:
+//               O(1), and their release with its handle (va_slots.md). All others: nothing but the visits, `stats` and
+//               `validate` depends on more than the logarithm of the number of holes or allocations, whether it
+//               succeeds or fails, for any alignment, phase and boundary. But where nothing has room other than, perhaps,
+//               what is free in runs of slots, each run is looked at, and those with something free are dissolved: once
+//               for each range. In numbers: va_heap.md, va_slots.md.
+//   Placement   Small before large: a hole that is small, or lies in a small aligned window. So 2 MiB windows stay
+//               whole while there is room in windows that are in use. A run of slots is placed as one request. The
+//               direction decides between equals, and at which end of a hole or a run the range begins; it is a
+//               preference, not "the highest place of all". See va_heap.md.
+//   Memory      A slot: about 4 B where its size is common. A block (all others, and holes): 64 B and about 13 for its
+//               place in the index of addresses. The heap: 45 KiB. From `VaHeapConfig::memory`; kept until it ends.
 //   Thread-safety: none; the VM's lock covers it.
 //
 // What it does not do: map anything, know BOs, or wait.
@@ -32,11 +35,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <type_traits>
 
 #include "allocator/node_memory.hpp"
 #include "allocator/va_partition.hpp"
 #include "allocator/va_request.hpp"
+#include "allocator/va_slots.hpp"
+#include "allocator/va_space.hpp"
 #include "mali/address.hpp"
 #include "mali/result.hpp"
 
@@ -45,6 +49,11 @@ namespace granule {
 struct VaHeapConfig {
     std::array<VaRange, kVaZones> zones{};  // by VaZone; an empty range: no such zone
     NodeMemory memory = NodeMemory::process();
+    // Fast paths, each of which answers as the heap does without it: differences are found by switching them off.
+    bool bins = true;   // bins of holes by size (hole_bins.hpp)
+    bool slots = true;  // runs of equal slots for plain requests (va_slots.hpp)
+    // Plain requests of one size class that blocks serve before it has a run.
+    std::uint32_t slots_from = VaSlotPolicy{}.least_demand;
 };
 
 // An allocation, as look-ups and visits show it.
@@ -70,6 +79,14 @@ public:
     ~VaHeap() = default;  // with everything that is allocated or retired
 
     [[nodiscard]] Result<VaRange, VaError> allocate(const VaRequest& request) noexcept;
+    // The same, with the handle.
+    [[nodiscard]] Result<VaLease, VaError> lease(const VaRequest& request) noexcept {
+        VaLease lease;
+        if (VaSlots::is_plain(request) && space_->slots.take(request, lease)) {
+            return lease;
+        }
+        return lease_otherwise(request);
+    }
 
     // Exactly `range`, in whichever zone contains it with its guards. kOccupied names the lowest allocation in the way.
     [[nodiscard]] Result<VaRange, VaError> allocate_at(VaRange range, std::uint64_t guard = 0) noexcept;
@@ -79,38 +96,48 @@ public:
     void release(VaRange range) noexcept;
     // The same for callers that are not trusted: kNotAllocated names what is there instead.
     [[nodiscard]] Result<void, VaError> release_checked(VaRange range) noexcept;
+    // The same, faster where `handle` is the one that came with the range.
+    [[nodiscard]] Result<void, VaError> release_checked(VaRange range, VaHandle handle) noexcept {
+        if (const VaSlots::Place place = space_->slots.find(range, handle)) {
+            space_->slots.release(place);
+            return {};
+        }
+        return release_otherwise(range, handle);
+    }
 
     // Is it exactly a range that an allocate returned and that was neither released nor retired since?
     [[nodiscard]] bool is_allocated(VaRange range) const noexcept;
     // The allocation that an address belongs to, by its guards too; retired ones too.
     [[nodiscard]] std::optional<VaAllocation> allocation_at(Va va) const noexcept;
 
-    // O(1), but for a look at each of the 37 levels for the largest hole.
+    // Counters; where there are runs of slots, the holes are counted: O(n).
     [[nodiscard]] VaZoneStats stats(VaZone zone) const noexcept;
     // Memory taken for nodes.
     [[nodiscard]] std::uint64_t node_bytes() const noexcept;
+    // Of these and the heap itself, what was written: the rest is address space.
+    [[nodiscard]] std::uint64_t touched_bytes() const noexcept;
 
     // Calls `visitor(const VaAllocation&)` for what is in the zone, retired ones too, in address order. The visitor
     // does not change the heap.
     template <class Visitor>
     void visit_allocations(VaZone zone, Visitor&& visitor) const {
-        for (const VaBlock* block = lowest(zone); block != nullptr; block = block->next) {
-            if (!block->is_hole()) {
-                visitor(describe(*block));
+        space_->visit(zone, [&](const VaPiece& piece) {
+            if (!piece.is_hole()) {
+                visitor(describe(piece));
             }
-        }
+        });
     }
     // Calls `visitor(VaRange)` for the holes of the zone in address order.
     template <class Visitor>
     void visit_holes(VaZone zone, Visitor&& visitor) const {
-        for (const VaBlock* block = lowest(zone); block != nullptr; block = block->next) {
-            if (block->is_hole()) {
-                visitor(block->whole());
+        space_->visit(zone, [&](const VaPiece& piece) {
+            if (piece.is_hole()) {
+                visitor(piece.whole());
             }
-        }
+        });
     }
 
-    // Do all invariants (va_heap.md) hold? O(n).
+    // Do all invariants (va_heap.md, va_slots.md) hold? O(n log n).
     [[nodiscard]] bool validate() const noexcept;
 
 private:
@@ -118,18 +145,21 @@ private:
 
     struct Destroy {
         NodeMemory memory;
-        void operator()(VaPartition* partition) const noexcept;
+        void operator()(VaSpace* space) const noexcept;
     };
-    using Owner = std::unique_ptr<VaPartition, Destroy>;
+    using Owner = std::unique_ptr<VaSpace, Destroy>;
 
-    explicit VaHeap(Owner partition) noexcept;
+    explicit VaHeap(Owner space) noexcept;
 
-    [[nodiscard]] const VaBlock* lowest(VaZone zone) const noexcept;
-    [[nodiscard]] static VaAllocation describe(const VaBlock& block) noexcept;
+    // What no free slot serves: a request that breaks a rule, one that needs a new run, and all that go to the blocks.
+    [[nodiscard]] Result<VaLease, VaError> lease_otherwise(const VaRequest& request) noexcept;
+    // What no slot's handle leads to: blocks, and all that must be searched for.
+    [[nodiscard]] Result<void, VaError> release_otherwise(VaRange range, VaHandle handle) noexcept;
+    [[nodiscard]] static VaAllocation describe(const VaPiece& piece) noexcept;
     // Why `range` is not an allocation that its owner can give back.
-    [[nodiscard]] static VaError not_allocated(VaPartition& partition, VaRange range) noexcept;
+    [[nodiscard]] static VaError not_allocated(VaSpace& space, VaRange range) noexcept;
 
-    Owner partition_;
+    Owner space_;
 };
 
 }  // namespace granule

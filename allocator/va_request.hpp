@@ -38,6 +38,18 @@ struct VaRequest {
     constexpr bool operator==(const VaRequest&) const noexcept = default;
 };
 
+// Where a heap keeps an allocation: what makes giving it back a matter of one look. A hint, never trusted: the range
+// decides, and a handle that is stale or somebody else's only costs the search that it was to spare.
+enum class VaHandle : std::uint64_t { kNone = 0 };
+
+// An allocation with its handle.
+struct VaLease {
+    VaRange range;
+    VaHandle handle = VaHandle::kNone;
+
+    constexpr bool operator==(const VaLease&) const noexcept = default;
+};
+
 struct VaError {
     enum class Code : std::uint8_t {
         kBadRequest,    // breaks a rule: `why` says which

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -51,13 +52,19 @@ TEST_CASE("place is the highest or lowest start that satisfies the shape, or not
 
 TEST_CASE("a hole in the smallest window is taken first, and then the direction decides") {
     HoleIndex index;
-    VaBlock large(4096, 8192);  // a level above: 16 MiB
-    VaBlock across(500, 524);   // 24 pages, but across a 2 MiB multiple: in a window of 4 MiB
-    VaBlock low(1024, 1048);    // inside one window of 32 pages
-    VaBlock high(2048, 2072);
-    for (VaBlock* hole : {&large, &high, &across, &low}) {
+    HoleNode large(4096, 8192);  // a level above: 16 MiB
+    HoleNode across(500, 524);   // 24 pages, but across a 2 MiB multiple: in a window of 4 MiB
+    HoleNode low(1024, 1048);    // inside one window of 32 pages
+    HoleNode high(2048, 2072);
+    for (HoleNode* hole : {&large, &high, &across, &low}) {
         index.insert(*hole);
     }
+    std::array<std::uint64_t, HoleIndex::kLevels> levels{};
+    for (const HoleNode* hole : {&large, &high, &across, &low}) {
+        ++levels[HoleIndex::level_of(*hole)];
+    }
+    CHECK(index.validate(levels));
+    CHECK_FALSE(index.validate({}));
     Shape shape{.pages = 20, .direction = VaDirection::kBottomUp};
     CHECK(index.find(shape) == &low);
     shape.direction = VaDirection::kTopDown;
@@ -76,5 +83,5 @@ TEST_CASE("a hole in the smallest window is taken first, and then the direction 
     index.erase(across);
     CHECK(index.find(shape) == nullptr);
     CHECK(index.largest() == 0);
-    CHECK(index.validate(nullptr));
+    CHECK(index.validate({}));
 }

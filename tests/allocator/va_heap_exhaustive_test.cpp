@@ -95,11 +95,12 @@ bool agrees(const Space& space, VaHeap& heap, Bitmap taken, const VaRequest& req
 }
 
 // All occupancies of the space, each against all requests.
-void check_all_occupancies(const Space& space, const std::vector<VaRequest>& requests) {
+void check_all_occupancies(const Space& space, const std::vector<VaRequest>& requests, const Paths& paths) {
+    INFO("with " << paths.text());
     CAPTURE(space.scale);
     CAPTURE(space.base);
     for (Bitmap taken = 0; taken < Bitmap{1} << space.units; ++taken) {
-        VaHeap heap = heap_of(space.range());
+        VaHeap heap = heap_of(space.range(), paths);
         for (unsigned unit = 0; unit < space.units; ++unit) {
             if ((taken & bits(unit, 1)) != 0 && !heap.allocate_at(sized(space.at(unit), space.unit()))) {
                 FAIL("unit " << unit << " of a free space could not be taken");
@@ -118,16 +119,20 @@ void check_all_occupancies(const Space& space, const std::vector<VaRequest>& req
 }  // namespace
 
 TEST_CASE("every request in every occupancy of nine pages succeeds iff there is a place, and gets one") {
-    for (const unsigned base : {0U, 13U}) {
-        const Space space{0, base, 9};
-        check_all_occupancies(space, requests_for(space, 5, 4));
+    for (const Paths& paths : kAllPaths) {
+        for (const unsigned base : {0U, 13U}) {
+            const Space space{0, base, 9};
+            check_all_occupancies(space, requests_for(space, 5, 4), paths);
+        }
     }
 }
 
 TEST_CASE("the same at larger scales: all classes of alignments, up to the end of the 48-bit space") {
     for (const Space space : {Space{2, 3, 6}, Space{3, 62, 6}, Space{7, 1, 6}, Space{8, 6, 6}, Space{12, 11, 6},
                               Space{19, 5, 6}, Space{26, 3, 6}, Space{32, 0, 6}, Space{32, 10, 6}, Space{31, 26, 6}}) {
-        check_all_occupancies(space, requests_for(space, 3, 4));
+        for (const Paths& paths : {kNoFastPath, kDefaultPaths, kEagerSlots}) {
+            check_all_occupancies(space, requests_for(space, 3, 4), paths);
+        }
     }
 }
 
@@ -163,7 +168,7 @@ namespace {
 
 class Scripts {
 public:
-    explicit Scripts(Space space) : space_(space) {
+    Scripts(Space space, const Paths& paths) : space_(space), paths_(paths) {
         const std::uint64_t unit = space.unit();
         for (const VaDirection direction : {VaDirection::kTopDown, VaDirection::kBottomUp}) {
             requests_.push_back({.size = unit, .direction = direction});
@@ -193,7 +198,7 @@ private:
     // Runs the script from the start, so that each one is a heap of its own.
     void run() {
         ++scripts_;
-        VaHeap heap = heap_of(space_.range());
+        VaHeap heap = heap_of(space_.range(), paths_);
         std::vector<Live> live;
         for (const std::size_t choice : script_) {
             step(heap, live, choice);
@@ -283,6 +288,7 @@ private:
     }
 
     Space space_;
+    Paths paths_;
     std::vector<VaRequest> requests_;
     std::vector<Fixed> fixed_;
     std::vector<std::size_t> script_;
@@ -292,9 +298,18 @@ private:
 }  // namespace
 
 TEST_CASE("every script of up to four operations leaves what the bitmap says") {
-    Scripts scripts({0, 2, 9});
-    for (std::size_t length = 1; length <= 4; ++length) {
-        scripts.run_all(length);
+    for (const Paths& paths : {kDefaultPaths, kEagerSlots}) {
+        INFO("with " << paths.text());
+        Scripts scripts({0, 2, 9}, paths);
+        for (std::size_t length = 1; length <= 4; ++length) {
+            scripts.run_all(length);
+        }
+        CHECK(scripts.scripts() == 18 + 18 * 18 + 18 * 18 * 18 + 18 * 18 * 18 * 18);
     }
-    CHECK(scripts.scripts() == 18 + 18 * 18 + 18 * 18 * 18 + 18 * 18 * 18 * 18);
+    for (const Paths& paths : kAllPaths) {
+        INFO("with " << paths.text());
+        Scripts scripts({0, 2, 9}, paths);
+        scripts.run_all(3);
+        CHECK(scripts.scripts() == 18 * 18 * 18);
+    }
 }

@@ -3,8 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,10 +33,33 @@ inline VaHeap heap_over(const VaHeapConfig& config) {
     return std::move(*heap);
 }
 
+// Which of its fast paths a heap has. Whatever the heap promises, it promises with each of these.
+struct Paths {
+    const char* name;
+    bool bins;
+    bool slots;
+    std::uint32_t slots_from;
+
+    [[nodiscard]] std::string text() const { return name; }
+    void set(VaHeapConfig& config) const {
+        config.bins = bins;
+        config.slots = slots;
+        config.slots_from = slots_from;
+    }
+};
+inline constexpr Paths kNoFastPath{"no fast path", false, false, 0};
+inline constexpr Paths kDefaultPaths{"all fast paths", true, true, VaSlotPolicy{}.least_demand};
+// A run for the first request of a class, where there is room for one: as many runs as there can be.
+inline constexpr Paths kEagerSlots{"slots at once", true, true, 0};
+inline constexpr Paths kBinsAlone{"bins", true, false, 0};
+inline constexpr Paths kSlotsAlone{"slots at once, no bins", false, true, 0};
+inline constexpr std::array kAllPaths = {kNoFastPath, kDefaultPaths, kEagerSlots, kBinsAlone, kSlotsAlone};
+
 // A heap with one zone, kMain.
-inline VaHeap heap_of(VaRange main) {
+inline VaHeap heap_of(VaRange main, const Paths& paths = kDefaultPaths) {
     VaHeapConfig config;
     config.zones[static_cast<std::size_t>(VaZone::kMain)] = main;
+    paths.set(config);
     return heap_over(config);
 }
 

@@ -1,4 +1,4 @@
-#include "allocator/block_tree.hpp"
+#include "allocator/hole_tree.hpp"
 
 #include <cassert>
 #include <cstddef>
@@ -8,14 +8,14 @@ namespace granule {
 
 namespace {
 
-// Which subtree a key belongs to below a block whose subtree still leaves `bits` bits of the key open.
+// Which subtree a key belongs to below a hole whose subtree still leaves `bits` bits of the key open.
 std::size_t side_of(std::uint64_t key, unsigned bits) noexcept {
     assert(bits > 0);
     return static_cast<std::size_t>((key >> (bits - 1)) & 1U);
 }
 
 struct Search {
-    BlockOrder order;
+    HoleOrder order;
     std::uint64_t first_key;
     std::uint64_t last_key;
     std::uint64_t least_reach;
@@ -25,7 +25,7 @@ struct Search {
     //
     // Cost: a subtree with all keys in the interval gives an answer whenever its root reaches far enough, so that only
     // one path is followed through it. Subtrees with some keys in the interval lie on the paths to its two ends.
-    [[nodiscard]] VaBlock* in(VaBlock* node, std::uint64_t low, unsigned bits) const noexcept {
+    [[nodiscard]] HoleNode* in(HoleNode* node, std::uint64_t low, unsigned bits) const noexcept {
         if (node == nullptr || order.reach(*node) < least_reach) {
             return nullptr;  // T1: nor does anything below it reach far enough
         }
@@ -42,7 +42,7 @@ struct Search {
             return in(order.links(*node).child[side], side == 0 ? low : low + (std::uint64_t{1} << (bits - 1)),
                       bits - 1);
         };
-        VaBlock* below = subtree(near);
+        HoleNode* below = subtree(near);
         if (below == nullptr && !(itself && side_of(key, bits) == near)) {
             below = subtree(1 - near);
         }
@@ -54,10 +54,11 @@ struct Search {
 };
 
 struct Audit {
-    BlockOrder order;
-    std::uint64_t blocks = 0;
+    HoleOrder order;
+    std::uint64_t holes = 0;
 
-    [[nodiscard]] bool holds(const VaBlock* node, std::uint64_t low, unsigned bits, std::uint64_t most_reach) noexcept {
+    [[nodiscard]] bool holds(const HoleNode* node, std::uint64_t low, unsigned bits,
+                             std::uint64_t most_reach) noexcept {
         if (node == nullptr) {
             return true;
         }
@@ -65,7 +66,7 @@ struct Audit {
         if (order.reach(*node) > most_reach || key < low || key - low >= std::uint64_t{1} << bits) {
             return false;
         }
-        ++blocks;
+        ++holes;
         const auto& child = order.links(*node).child;
         if (bits == 0) {
             return child[0] == nullptr && child[1] == nullptr;
@@ -77,10 +78,10 @@ struct Audit {
 
 }  // namespace
 
-void BlockTree::insert(BlockOrder order, VaBlock& block) noexcept {
-    VaBlock* sinking = &block;
-    std::uint64_t key = order.key(block);
-    VaBlock** slot = &root_;
+void HoleTree::insert(HoleOrder order, HoleNode& hole) noexcept {
+    HoleNode* sinking = &hole;
+    std::uint64_t key = order.key(hole);
+    HoleNode** slot = &root_;
     for (unsigned bits = kPageNumberBits; *slot != nullptr; --bits) {
         if (order.reach(*sinking) > order.reach(**slot)) {
             // T1: it takes this place, and what was here sinks instead.
@@ -94,21 +95,21 @@ void BlockTree::insert(BlockOrder order, VaBlock& block) noexcept {
     *slot = sinking;
 }
 
-void BlockTree::erase(BlockOrder order, VaBlock& block) noexcept {
-    const std::uint64_t key = order.key(block);
-    VaBlock** slot = &root_;
-    for (unsigned bits = kPageNumberBits; *slot != &block; --bits) {
+void HoleTree::erase(HoleOrder order, HoleNode& hole) noexcept {
+    const std::uint64_t key = order.key(hole);
+    HoleNode** slot = &root_;
+    for (unsigned bits = kPageNumberBits; *slot != &hole; --bits) {
         assert(*slot != nullptr);
         slot = &order.links(**slot).child[side_of(key, bits)];
     }
     // The place is filled by the child that reaches farther, that one's by its child, and so on.
-    BlockLinks vacant = order.links(block);
+    HoleLinks vacant = order.links(hole);
     while (vacant.child[0] != nullptr || vacant.child[1] != nullptr) {
         const bool right =
             vacant.child[0] == nullptr ||
             (vacant.child[1] != nullptr && order.reach(*vacant.child[1]) > order.reach(*vacant.child[0]));
         const std::size_t side = right ? 1 : 0;
-        VaBlock* rising = vacant.child[side];
+        HoleNode* rising = vacant.child[side];
         *slot = rising;
         std::swap(order.links(*rising), vacant);
         slot = &order.links(*rising).child[side];
@@ -116,7 +117,7 @@ void BlockTree::erase(BlockOrder order, VaBlock& block) noexcept {
     *slot = nullptr;
 }
 
-VaBlock* BlockTree::find(BlockOrder order, const BlockQuery& query, VaDirection direction) const noexcept {
+HoleNode* HoleTree::find(HoleOrder order, const HoleQuery& query, VaDirection direction) const noexcept {
     const Search search{
         order,
         order.key_of_residue(query.first_residue),
@@ -127,9 +128,9 @@ VaBlock* BlockTree::find(BlockOrder order, const BlockQuery& query, VaDirection 
     return search.in(root_, 0, kPageNumberBits);
 }
 
-bool BlockTree::validate(BlockOrder order, std::uint64_t expected) const noexcept {
+bool HoleTree::validate(HoleOrder order, std::uint64_t expected) const noexcept {
     Audit audit{order};
-    return audit.holds(root_, 0, kPageNumberBits, UINT64_MAX) && audit.blocks == expected;
+    return audit.holds(root_, 0, kPageNumberBits, UINT64_MAX) && audit.holes == expected;
 }
 
 }  // namespace granule
