@@ -98,18 +98,17 @@ Result<Bo*, OsError> BoTable::prepare(std::uint64_t made_by) noexcept {
     if (block == nullptr) {
         return fail(OsError{Status::kOutOfHostMemory, "", 0});
     }
-    Bo* const bo = ::new (block) Bo(*this, memory_);
-    bo->made_by = made_by;
     std::unique_lock lock(mutex_);
     const std::uint32_t number = slot_for_one_more();
     if (number == 0) {
         lock.unlock();
-        free_bo(bo);
+        memory_.release(memory_.context, block, sizeof(Bo), alignof(Bo));
         return fail(OsError{Status::kOutOfHostMemory, "", 0});
     }
     Slot& slot = slot_at(number);
+    Bo* const bo = ::new (block) Bo(*this, slot.counts, memory_);
+    bo->made_by = made_by;
     bo->id = BoId{slot.next_id};
-    bo->count = &slot.references;
     return bo;
 }
 
@@ -126,11 +125,15 @@ BoId BoTable::publish(Bo& bo) noexcept {
     live_.fetch_add(1, std::memory_order_relaxed);
     live_bytes_.fetch_add(bo.size, std::memory_order_relaxed);
     const std::lock_guard lock(mutex_);
-    Slot& slot = slot_at(raw % kSlots);
+    Slot& slot = slot_at(id);
     slot.bo.store(&bo, std::memory_order_relaxed);
+    slot.bytes = bo.size;
+    slot.first_bytes = bo.runs.empty() ? 0 : bo.runs[0].bytes;
+    slot.first_pa = bo.runs.empty() ? Pa{} : bo.runs[0].pa;
     slot.id.store(raw, std::memory_order_release);
+    slot.counts.held.store(1, std::memory_order_relaxed);
     // Last: who sees a count above 0 sees the BO and the id that it counts for.
-    slot.references.store(1, std::memory_order_release);
+    slot.counts.references.store(1, std::memory_order_release);
     return id;
 }
 
@@ -193,50 +196,89 @@ void BoTable::destroy(Bo* bo) noexcept {
     free_bo(bo);
 }
 
-Bo* BoTable::find(BoId id) const noexcept {
-    const auto raw = static_cast<std::uint32_t>(id);
-    const std::uint32_t slot = raw % kSlots;
-    if (slot == 0 || chunks_[slot / kChunkSlots].load(std::memory_order_acquire) == nullptr) {
+BoTable::Slot* BoTable::find_slot(BoId id) const noexcept {
+    const std::uint32_t number = slot_of(id);
+    Slot* const chunk = chunks_[number / kChunkSlots].load(std::memory_order_acquire);
+    if (number == 0 || chunk == nullptr) {
         return nullptr;
     }
-    if (slot_at(slot).id.load(std::memory_order_acquire) != raw) {
-        return nullptr;
-    }
-    return slot_at(slot).bo.load(std::memory_order_relaxed);
+    Slot& slot = chunk[number % kChunkSlots];
+    return slot.id.load(std::memory_order_acquire) == static_cast<std::uint32_t>(id) ? &slot : nullptr;
 }
 
-Bo* BoTable::retain_if_live(BoId id, std::uint64_t references) noexcept {
+Bo* BoTable::find(BoId id) const noexcept {
+    const Slot* const slot = find_slot(id);
+    return slot == nullptr ? nullptr : slot->bo.load(std::memory_order_relaxed);
+}
+
+BoTable::Slot* BoTable::retain_slot(BoId id, std::uint64_t references) noexcept {
     assert(references != 0);
-    if (find(id) == nullptr) {
+    Slot* const slot = find_slot(id);
+    if (slot == nullptr) {
         return nullptr;
     }
-    const auto raw = static_cast<std::uint32_t>(id);
-    Slot& slot = slot_at(raw % kSlots);
-    std::uint64_t count = slot.references.load(std::memory_order_relaxed);
+    std::uint64_t count = slot->counts.references.load(std::memory_order_relaxed);
     do {
         if (count == 0) {
             return nullptr;
         }
-    } while (!slot.references.compare_exchange_weak(count, count + references, std::memory_order_acquire,
-                                                    std::memory_order_relaxed));
+    } while (!slot->counts.references.compare_exchange_weak(count, count + references, std::memory_order_acquire,
+                                                            std::memory_order_relaxed));
     // From here on the slot keeps the BO that it has. Since it was found it may have become another one.
-    Bo* const bo = slot.bo.load(std::memory_order_relaxed);
-    if (slot.id.load(std::memory_order_relaxed) != raw) {
-        release(*bo, references);
+    if (slot->id.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(id)) {
+        drop(*slot, references);
         return nullptr;
     }
-    return bo;
+    return slot;
+}
+
+Bo* BoTable::retain_if_live(BoId id, std::uint64_t references) noexcept {
+    Slot* const slot = retain_slot(id, references);
+    if (slot == nullptr) {
+        return nullptr;
+    }
+    slot->counts.held.fetch_add(references, std::memory_order_relaxed);
+    return slot->bo.load(std::memory_order_relaxed);
 }
 
 void BoTable::retain(Bo& bo, std::uint64_t references) noexcept {
-    bo.count->fetch_add(references, std::memory_order_relaxed);
+    bo.counts.references.fetch_add(references, std::memory_order_relaxed);
+    bo.counts.held.fetch_add(references, std::memory_order_relaxed);
 }
 
 void BoTable::release(Bo& bo, std::uint64_t references) noexcept {
-    // Where this was not the last one, the BO may be gone from here on.
-    if (bo.count->fetch_sub(references, std::memory_order_acq_rel) != references) {
-        return;
+    // First: where it is not the last one, the slot may be another BO's behind it.
+    bo.counts.held.fetch_sub(references, std::memory_order_relaxed);
+    if (bo.counts.references.fetch_sub(references, std::memory_order_acq_rel) == references) {
+        end(bo);
     }
+}
+
+void BoTable::drop(Slot& slot, std::uint64_t references) noexcept {
+    Bo* const bo = slot.bo.load(std::memory_order_relaxed);
+    // Where this was not the last one, the BO may be gone from here on.
+    if (slot.counts.references.fetch_sub(references, std::memory_order_acq_rel) == references) {
+        end(*bo);
+    }
+}
+
+BoTable::Shown BoTable::show(BoId id, BoOffset offset, std::uint64_t pages) noexcept {
+    Slot* const slot = retain_slot(id, pages);
+    if (slot == nullptr) {
+        return Shown::kUnknownBo;
+    }
+    if (offset.raw() > slot->bytes || pages > (slot->bytes - offset.raw()) / kPageBytes) {
+        drop(*slot, pages);
+        return Shown::kOutsideBo;
+    }
+    return Shown::kYes;
+}
+
+void BoTable::hide(BoId id, std::uint64_t pages) noexcept {
+    drop(slot_at(id), pages);
+}
+
+void BoTable::end(Bo& bo) noexcept {
     const auto raw = static_cast<std::uint32_t>(bo.id);
     live_.fetch_sub(1, std::memory_order_relaxed);
     live_bytes_.fetch_sub(bo.size, std::memory_order_relaxed);
@@ -245,6 +287,7 @@ void BoTable::release(Bo& bo, std::uint64_t references) noexcept {
         Slot& slot = slot_at(raw % kSlots);
         slot.id.store(0, std::memory_order_relaxed);
         slot.bo.store(nullptr, std::memory_order_relaxed);
+        slot.has_label.store(false, std::memory_order_relaxed);
     }
     destroy(&bo);
     const std::lock_guard lock(mutex_);
@@ -266,6 +309,7 @@ Status BoTable::set_label(Bo& bo, std::string_view label) noexcept {
         assert(pushed);
         static_cast<void>(pushed);
     }
+    slot_at(bo.id).has_label.store(bytes != 0, std::memory_order_relaxed);
     backend_.set_label(bo, label.substr(0, bytes));
     return Status::kOk;
 }
@@ -276,10 +320,11 @@ bool BoTable::has_label(const Bo& bo, std::string_view label) const noexcept {
 }
 
 ShortLabel BoTable::short_label(BoId id) const noexcept {
-    const Bo* const bo = find(id);
-    if (bo == nullptr) {
-        return {};
+    const Slot* const slot = find_slot(id);
+    if (slot == nullptr || !slot->has_label.load(std::memory_order_relaxed)) {
+        return {};  // without a look at the BO: a mapping that goes asks for its label
     }
+    const Bo* const bo = slot->bo.load(std::memory_order_relaxed);
     const std::lock_guard lock(bo->label_mutex);
     return ShortLabel{std::string_view{bo->label.begin(), bo->label.size()}};
 }
@@ -322,8 +367,12 @@ Status BoTable::map_cpu_at(Bo& bo, std::byte* where, CpuAccess access) noexcept 
 
 Extent BoTable::extent_at(const Backing& shows, Va /*va*/) const noexcept {
     assert(!shows.sparse());
-    const Bo* const bo = find(shows.bo);
-    assert(bo != nullptr && shows.offset.raw() < bo->size);
+    const Slot* const slot = find_slot(shows.bo);
+    assert(slot != nullptr && shows.offset.raw() < slot->bytes);
+    if (shows.offset.raw() < slot->first_bytes) {
+        return {slot->first_pa + shows.offset.raw(), slot->first_bytes - shows.offset.raw(), true};
+    }
+    const Bo* const bo = slot->bo.load(std::memory_order_relaxed);
     if (bo->runs.empty()) {
         return {Pa{0}, bo->size - shows.offset.raw(), false};
     }

@@ -46,6 +46,12 @@ namespace granule {
 
 class BoTable;
 
+// The counts of a BO, in its slot of the table. The pages shown are what holders do not hold: so that binding counts once.
+struct BoCounts {
+    std::atomic<std::uint64_t> references{0};
+    std::atomic<std::uint64_t> held{0};  // of these, by holders
+};
+
 struct Bo {
     // `bytes` of the BO from `offset` on stand at `pa`. `allocated` is what the device memory gave for it.
     struct Run {
@@ -55,19 +61,27 @@ struct Bo {
         std::uint64_t allocated = 0;
     };
 
-    Bo(BoTable& of, NodeMemory memory) noexcept : table(of), runs(memory), label(memory) {}
+    Bo(BoTable& of, BoCounts& in_slot, NodeMemory memory) noexcept
+        : table(of), counts(in_slot), runs(memory), label(memory) {}
 
     // Holders + pages shown.
-    [[nodiscard]] std::uint64_t references() const noexcept { return count->load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t references() const noexcept {
+        return counts.references.load(std::memory_order_relaxed);
+    }
+    // Pages shown, over all VMs. Exact while no other thread takes or gives back references; about right otherwise.
+    [[nodiscard]] std::uint64_t mapped_pages() const noexcept {
+        const std::uint64_t held = counts.held.load(std::memory_order_relaxed);
+        const std::uint64_t all = references();
+        return all > held ? all - held : 0;
+    }
 
     BoTable& table;  // that it is in
+    BoCounts& counts;
     BoId id = kNoBo;
-    std::atomic<std::uint64_t>* count = nullptr;  // of references: in the slot
     std::uint64_t size = 0;
-    std::uint64_t made_by = 0;                   // the creator's own mark, for reports
-    std::uint64_t only_for = 0;                  // serial of the C interface's VM that alone may show it; 0: any
-    std::atomic<void*> user{nullptr};            // whoever uses the library keeps here what they like
-    std::atomic<std::uint64_t> mapped_pages{0};  // pages shown, over all VMs
+    std::uint64_t made_by = 0;         // the creator's own mark, for reports
+    std::uint64_t only_for = 0;        // serial of the C interface's VM that alone may show it; 0: any
+    std::atomic<void*> user{nullptr};  // whoever uses the library keeps here what they like
     Array<Run> runs;             // ascending, without gaps; empty where only a kernel knows (then `gem` is its name)
     std::uint32_t gem = 0;       // GEM handle in the device file; 0: none
     bool imported = false;       // its memory is of another device or driver (a dma-buf)
@@ -138,6 +152,22 @@ public:
     // Destroys it with the last reference.
     void release(Bo& bo, std::uint64_t references) noexcept;
 
+    // For VMs: a mapping comes that shows so many pages (at least 1) from `offset` on, and holds the BO by as many
+    // references; a part of it goes. Nothing was taken but where `show` says kYes.
+    enum class Shown : std::uint8_t { kYes, kUnknownBo, kOutsideBo };
+    [[nodiscard]] Shown show(BoId id, BoOffset offset, std::uint64_t pages) noexcept;
+    void hide(BoId id, std::uint64_t pages) noexcept;
+    // `show` or `hide` is about to be called, for a BO that there is or was.
+    void prepare(BoId id) const noexcept {
+        if (const Slot* const chunk = chunks_[slot_of(id) / kChunkSlots].load(std::memory_order_acquire)) {
+            __builtin_prefetch(chunk + slot_of(id) % kChunkSlots, 1);
+        }
+    }
+    // As `show`, for who holds the BO and knows the range to be inside it.
+    void show_more(BoId id, std::uint64_t pages) noexcept {
+        slot_at(id).counts.references.fetch_add(pages, std::memory_order_relaxed);
+    }
+
     // Cut to kMaxLabelBytes, at a UTF-8 boundary. kOutOfHostMemory: it has the label that it had.
     [[nodiscard]] Status set_label(Bo& bo, std::string_view label) noexcept;
     [[nodiscard]] bool has_label(const Bo& bo, std::string_view label) const noexcept;
@@ -182,15 +212,21 @@ private:
     static constexpr std::uint32_t kSlots = std::uint32_t{1} << kSlotBits;
     static constexpr std::uint32_t kChunkSlots = 1024;
     // The id is beside the pointer, so that looking for a BO that is gone does not touch the one that has its slot now,
-    // which nobody may hold. 0: free.
-    struct Slot {
-        std::atomic<std::uint64_t> references{0};
+    // which nobody may hold. 0: free. A cache line: all that binding and unmapping a small BO needs of it, and nothing of
+    // another one, which another VM may bind meanwhile.
+    struct alignas(64) Slot {
+        BoCounts counts;
         std::atomic<Bo*> bo{nullptr};
+        std::uint64_t bytes = 0;        // of the BO ...
+        std::uint64_t first_bytes = 0;  // ... and its first run: published with it, and as constant. 0: it has no runs
+        Pa first_pa;
         std::atomic<std::uint32_t> id{0};
-        std::uint32_t next_id = 0;    // guarded by mutex_: with the generation to come
-        std::uint32_t next_slot = 0;  // guarded by mutex_: behind this one in its queue; 0: none
-        bool was_spent = false;       // guarded by mutex_: came from that queue
+        std::uint32_t next_id = 0;            // guarded by mutex_: with the generation to come
+        std::uint32_t next_slot = 0;          // guarded by mutex_: behind this one in its queue; 0: none
+        bool was_spent = false;               // guarded by mutex_: came from that queue
+        std::atomic<bool> has_label = false;  // written under the BO's label_mutex
     };
+    static_assert(sizeof(Slot) == 64);
     // Slots without a BO, first in first out, through the slots themselves: release allocates nothing (P4).
     struct SlotQueue {
         std::uint32_t first = 0;  // 0: none
@@ -200,6 +236,16 @@ private:
     [[nodiscard]] Slot& slot_at(std::uint32_t slot) const noexcept {
         return chunks_[slot / kChunkSlots].load(std::memory_order_acquire)[slot % kChunkSlots];
     }
+    // Of a BO that was there once.
+    [[nodiscard]] Slot& slot_at(BoId id) const noexcept { return slot_at(slot_of(id)); }
+    // nullptr: no such BO.
+    [[nodiscard]] Slot* find_slot(BoId id) const noexcept;
+    // Of a live BO, by `references` that are taken; nullptr: there was none.
+    [[nodiscard]] Slot* retain_slot(BoId id, std::uint64_t references) noexcept;
+    // Gives back references that are no holders', or not counted as such.
+    void drop(Slot& slot, std::uint64_t references) noexcept;
+    // The last reference was given back.
+    void end(Bo& bo) noexcept;
     // A BO with its id, which nobody finds yet.
     [[nodiscard]] Result<Bo*, OsError> prepare(std::uint64_t made_by) noexcept;
     // Its memory, of at least request.bytes, counted.

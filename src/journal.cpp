@@ -1,8 +1,30 @@
 #include "src/journal.hpp"
 
+#include <algorithm>
+#include <cassert>
 #include <ctime>
 
 namespace granule {
+
+namespace {
+
+constexpr std::size_t kLabelMask = (std::size_t{1} << 31U) - 1;
+constexpr std::size_t kMostCapacity = kLabelMask;  // what Entry::label can name
+
+// The next element of a ring that is full from `capacity` on.
+template <class T>
+void put(Array<T>& ring, std::size_t capacity, std::size_t& next, const T& value) noexcept {
+    if (ring.size() < capacity) {
+        const bool pushed = ring.push(value);
+        assert(pushed);
+        static_cast<void>(pushed);
+    } else {
+        ring[next] = value;
+    }
+    next = next + 1 == capacity ? 0 : next + 1;
+}
+
+}  // namespace
 
 std::uint64_t monotonic_ns() noexcept {
     timespec now{};
@@ -10,29 +32,36 @@ std::uint64_t monotonic_ns() noexcept {
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-Journal::Journal(std::size_t capacity, NodeMemory memory) noexcept : ring_(memory), capacity_(capacity) {
-    static_cast<void>(ring_.reserve(capacity));  // `valid` says how it went
+Journal::Journal(std::size_t capacity, NodeMemory memory) noexcept
+    : entries_(memory), labels_(memory), capacity_(std::min(capacity, kMostCapacity)) {
+    // `valid` says how it went.
+    if (labels_.reserve(capacity_)) {
+        static_cast<void>(entries_.reserve(capacity_));
+    }
 }
 
 void Journal::record(const Removal& removal) noexcept {
-    if (ring_.capacity() == 0) {
+    if (entries_.capacity() == 0) {
         return;
     }
-    if (ring_.size() < capacity_) {
-        const bool pushed = ring_.push(removal);
-        assert(pushed);
-        static_cast<void>(pushed);
-    } else {
-        ring_[recorded_ % capacity_] = removal;
+    std::size_t label = 0;
+    if (!removal.label.view().empty()) {
+        label = next_label_ + 1;
+        put(labels_, capacity_, next_label_, removal.label);
     }
+    const Entry entry{MappingEntry::pack(removal.what), removal.time_ns, removal.by,
+                      static_cast<std::uint32_t>(label & kLabelMask), removal.how == Removal::By::kMap ? 1U : 0U};
+    put(entries_, capacity_, next_, entry);
     ++recorded_;
 }
 
 std::optional<Removal> Journal::last_at(Va va) const noexcept {
-    for (std::size_t back = 1; back <= ring_.size(); ++back) {
-        const Removal& removal = ring_[(recorded_ - back) % capacity_];
-        if (removal.what.va.contains(va)) {
-            return removal;
+    const std::uint64_t page = va.raw() / kPageBytes;
+    for (std::size_t back = 1; back <= entries_.size(); ++back) {
+        const Entry& entry = entries_[next_ >= back ? next_ - back : next_ + capacity_ - back];
+        if (entry.what.start <= page && page < entry.what.end()) {
+            return Removal{entry.what.unpack(), entry.label == 0 ? ShortLabel{} : labels_[entry.label - 1], entry.by,
+                           entry.by_map != 0 ? Removal::By::kMap : Removal::By::kUnmap, entry.time_ns};
         }
     }
     return std::nullopt;

@@ -50,6 +50,9 @@ Vm::Vm(const VmConfig& config, BoTable& bos, const TimelineTable& timelines, Own
       timelines_(timelines),
       nodes_(nodes),
       backend_(std::move(backend)),
+      traits_{backend_->leaf_sizes(),         backend_->kernel(),
+              backend_->atomic_binds(),       config.direct_binds && backend_->maps_directly(),
+              backend_->smallest_lock_log2(), backend_->cut_rules()},
       mappings_(nodes),
       ledger_(nodes),
       heap_(std::move(heap)),
@@ -65,10 +68,7 @@ Vm::~Vm() {
             config_.observer->on_unbind(mapping, Removal::By::kUnmap);
         }
         if (!mapping.shows.sparse()) {
-            Bo* const bo = bos_.find(mapping.shows.bo);
-            const std::uint64_t pages = mapping.va.size() / kPageBytes;
-            bo->mapped_pages.fetch_sub(pages, std::memory_order_relaxed);
-            bos_.release(*bo, pages);
+            bos_.hide(mapping.shows.bo, mapping.va.size() / kPageBytes);
         }
     });
 }

@@ -14,7 +14,8 @@
 // removals ago, and says whether older ones were forgotten.
 //
 // Thread-safety: all members, any thread; one lock a VM. Two VMs that bind and unmap share no lock, but for the moments
-// in which memory for page tables is taken from the device, and in which a BO that both show is labelled or ends.
+// in which memory for page tables is taken from the device, and in which a BO that both show ends, gets a label, or has one
+// that the journal copies when a mapping goes.
 // Complexity: bind, unmap: O(log mappings) + O(mappings that go) + the leaves that change.
 #pragma once
 
@@ -35,6 +36,7 @@
 #include "src/bo.hpp"
 #include "src/journal.hpp"
 #include "src/leaf_pieces.hpp"
+#include "src/spin_mutex.hpp"
 #include "src/status.hpp"
 #include "src/timeline.hpp"
 #include "src/transaction.hpp"
@@ -46,8 +48,11 @@ struct VmConfig {
     // Where reserve_va finds addresses, inside `space`; all empty: as `default_zones(space)`.
     std::array<VaRange, kVaZones> zones{};
     // Removals that stay known (P6). More than the mappings of the largest VM seen (18,000: a 16K x 16K sparse
-    // texture), which one unmap removes. About 100 B each, taken from the machine as they are used.
+    // texture), which one unmap removes. 48 B each, and 49 B more where the BO has a label: taken from the machine as they
+    // are used.
     std::size_t journal_capacity = 32768;
+    // Binds that are simple enough take the short way (vm_direct.cpp). false: none, which shows whether it is to blame.
+    bool direct_binds = true;
     std::uint64_t made_by = 0;  // the creator's own mark, for reports
     // Is told what the VM shows, as it changes; outlives the VM. nullptr: nobody.
     BindObserver* observer = nullptr;
@@ -252,8 +257,11 @@ private:
     [[nodiscard]] static BindError describe(const BackendFailure& failure, const BindRequest& request) noexcept;
     // Several groups only later: what happens now waits for nothing and signals nothing.
     [[nodiscard]] Result<BindReport, BindError> commit_all(std::span<const BindGroup> groups, When when) noexcept;
-    // The one request of `group`.
+    // The one request of `group`; with a plan, or without one (vm_direct.cpp).
     [[nodiscard]] Result<BindReport, BindError> commit_one(const BindGroup& group, When when) noexcept;
+    [[nodiscard]] Result<BindReport, BindError> commit_planned(const BindGroup& group, When when) noexcept;
+    [[nodiscard]] bool is_direct(const BindRequest& request) const noexcept;
+    [[nodiscard]] Result<BindReport, BindError> bind_directly(const BindGroup& group) noexcept;
     [[nodiscard]] Result<BindReport, BindError> commit_many(std::span<const BindGroup> groups, When when) noexcept;
     // Plans a request of a transaction, and applies it to our state.
     [[nodiscard]] std::optional<BindError> step(Undo& undo, const BindRequest& request, BindReport& report) noexcept;
@@ -283,13 +291,24 @@ private:
     void become_unusable(const BackendFailure& why) noexcept;
     [[nodiscard]] std::optional<BindError> bind_all_again() noexcept;
 
+    // What is constant of the backend, as calls through its table are not.
+    struct BackendTraits {
+        LeafSizes leaf_sizes;
+        KernelBehaviour kernel;
+        bool atomic_binds;
+        bool maps_directly;
+        unsigned smallest_lock_log2;
+        const BackingLayout* cut_rules;
+    };
+
     const VmConfig config_;
     BoTable& bos_;
     const TimelineTable& timelines_;
     NodeMemory nodes_;
-    mutable std::mutex mutex_;
+    mutable SpinMutex mutex_;
     // All below is guarded by mutex_.
     Owned<AddressSpaceBackend> backend_;
+    const BackendTraits traits_;
     MappingMap mappings_;
     GranuleLedger ledger_;
     VaHeap heap_;

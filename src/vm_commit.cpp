@@ -17,11 +17,11 @@ AddressSpaceView Vm::view(const MappingMap& mappings, const GranuleLedger& ledge
     return {mappings,
             ledger,
             config_.space,
-            backend_->leaf_sizes(),
-            backend_->kernel(),
-            backend_->atomic_binds(),
-            backend_->smallest_lock_log2(),
-            &backend_->layout()};
+            traits_.leaf_sizes,
+            traits_.kernel,
+            traits_.atomic_binds,
+            traits_.smallest_lock_log2,
+            traits_.cut_rules};
 }
 
 std::optional<BindError> Vm::refusal() const noexcept {
@@ -139,11 +139,12 @@ Mapping Vm::made_by(const BindRequest& map) const noexcept {
 }
 
 void Vm::apply_state(const BindRequest& request, const Plan& plan) noexcept {
-    mappings_.erase(plan.taken);
     if (request.kind == BindRequest::Kind::kMap) {
-        mappings_.insert(made_by(request));
+        mappings_.replace(plan.taken, made_by(request));
+    } else {
+        mappings_.erase(plan.taken);
     }
-    apply_to_ledger(ledger_, plan, backend_->layout(), backend_->leaf_sizes());
+    apply_to_ledger(ledger_, plan, backend_->layout(), traits_.leaf_sizes);
 }
 
 void Vm::settle() noexcept {
@@ -161,10 +162,7 @@ void Vm::forget(const Mapping& part, Removal::By how, std::uint64_t time_ns) noe
     if (part.shows.sparse()) {
         return;
     }
-    Bo* const bo = bos_.find(part.shows.bo);
-    const std::uint64_t pages = part.va.size() / kPageBytes;
-    bo->mapped_pages.fetch_sub(pages, std::memory_order_relaxed);
-    bos_.release(*bo, pages);
+    bos_.hide(part.shows.bo, part.va.size() / kPageBytes);
 }
 
 void Vm::tell_bound(const Mapping& mapping) const noexcept {
@@ -177,10 +175,7 @@ void Vm::retain_shown(const BindRequest& request) noexcept {
     if (request.kind == BindRequest::Kind::kUnmap || request.shows.sparse()) {
         return;
     }
-    Bo* const bo = bos_.find(request.shows.bo);
-    const std::uint64_t pages = request.va.size() / kPageBytes;
-    bos_.retain(*bo, pages);
-    bo->mapped_pages.fetch_add(pages, std::memory_order_relaxed);
+    bos_.show_more(request.shows.bo, request.va.size() / kPageBytes);
 }
 
 void Vm::count(BindReport& report, const Plan& plan) const noexcept {
@@ -196,6 +191,10 @@ void Vm::count(BindReport& report, const Plan& plan) const noexcept {
 }
 
 Result<BindReport, BindError> Vm::commit_one(const BindGroup& group, When when) noexcept {
+    return when == When::kNow && is_direct(group.requests.front()) ? bind_directly(group) : commit_planned(group, when);
+}
+
+Result<BindReport, BindError> Vm::commit_planned(const BindGroup& group, When when) noexcept {
     const BindRequest& request = group.requests.front();
     BoPin pin(bos_);
     if (const std::optional<BindError> error = check(request, pin)) {

@@ -118,10 +118,7 @@ void Vm::roll_back(const Undo& undo, std::size_t step_number) noexcept {
 void Vm::release_inserted(const Undo& undo) noexcept {
     for (const UndoStep& step : undo.steps) {
         if (!step.inserted.va.empty() && !step.inserted.shows.sparse()) {
-            Bo* const bo = bos_.find(step.inserted.shows.bo);
-            const std::uint64_t pages = step.inserted.va.size() / kPageBytes;
-            bo->mapped_pages.fetch_sub(pages, std::memory_order_relaxed);
-            bos_.release(*bo, pages);
+            bos_.hide(step.inserted.shows.bo, step.inserted.va.size() / kPageBytes);
         }
     }
 }

@@ -72,10 +72,25 @@ public:
         return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
     }
     virtual void settle() noexcept = 0;
+    // Whether `map_directly` is there. Constant.
+    [[nodiscard]] virtual bool maps_directly() const noexcept { return false; }
+    // What stands in the tables where a map comes.
+    enum class Replaces : std::uint8_t { kNothing, kSomething, kPagesOnly };  // holes only, both, no hole
+    // `hold`, `execute` and `settle` of a plan of one operation, in one call: a map without a whole 2 MiB window in it that
+    // cuts no leaf. What can fail, fails before anything changes. Precondition: nothing is held.
+    [[nodiscard]] virtual Result<void, BackendFailure> map_directly(const PlanOp& op, Replaces replaces) noexcept {
+        static_cast<void>(op);
+        static_cast<void>(replaces);
+        return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
+    }
+    // `map_directly` at `va` is about to be called.
+    virtual void prepare(Va va) noexcept { static_cast<void>(va); }
     // Nobody knows any more what the tables hold: the GPU gets nothing through this address space from here on.
     virtual void detach() noexcept = 0;
 
     [[nodiscard]] virtual const BackingLayout& layout() const noexcept = 0;
+    // Whose cut rules hold; nullptr: CutRule::kExplicit for all, so that planning need not look for a mapping. Constant.
+    [[nodiscard]] virtual const BackingLayout* cut_rules() const noexcept { return &layout(); }
     // The kernel's name for it (panthor's VM id), for who talks to the kernel about it; 0: none.
     [[nodiscard]] virtual std::uint32_t kernel_id() const noexcept { return 0; }
     // Of the page tables, where they are ours; 0: a kernel's, which does not tell.

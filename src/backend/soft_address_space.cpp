@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 #include <cerrno>
+#include <type_traits>
 
 namespace granule {
 namespace {
@@ -23,18 +24,33 @@ public:
     // A 2 MiB window of pages has at most 256 runs with holes between them.
     static constexpr std::size_t kMost = 256;
 
+    // Of the places only those are written that are used: most windows have few.
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init,hicpp-member-init)
+    RunCollector() noexcept {}
+
     void add(const LeafRun& run) noexcept {
-        if (count_ != 0 && runs_[count_ - 1].size == run.size && runs_[count_ - 1].range().end == run.start) {
+        if (count_ != 0 && runs_[count_ - 1].size == run.size &&
+            runs_[count_ - 1].start + runs_[count_ - 1].count * bytes_of(run.size) == run.start.raw()) {
             runs_[count_ - 1].count += run.count;
             return;
         }
         assert(count_ < kMost);
-        runs_[count_++] = run;
+        runs_[count_++] = {run.start.raw(), run.count, run.size};
     }
-    [[nodiscard]] std::span<const LeafRun> runs() const noexcept { return {runs_.data(), count_}; }
+    [[nodiscard]] std::size_t size() const noexcept { return count_; }
+    [[nodiscard]] LeafRun operator[](std::size_t i) const noexcept {
+        return {Va{runs_[i].start}, runs_[i].size, runs_[i].count};
+    }
 
 private:
-    std::array<LeafRun, kMost> runs_;
+    struct Run {
+        std::uint64_t start;
+        std::uint64_t count;
+        LeafSize size;
+    };
+    static_assert(std::is_trivially_default_constructible_v<Run>);
+
+    std::array<Run, kMost> runs_;
     std::size_t count_ = 0;
 };
 
@@ -113,7 +129,11 @@ bool SoftAddressSpace::hold_sparse(std::span<const Plan> plans) noexcept {
     const bool needed = std::any_of(plans.begin(), plans.end(), [&](const Plan& plan) {
         return std::any_of(plan.ops().begin(), plan.ops().end(), maps_sparse);
     });
-    if (!needed || sparse_pa_ != Pa{}) {
+    return !needed || hold_sparse_block();
+}
+
+bool SoftAddressSpace::hold_sparse_block() noexcept {
+    if (sparse_pa_ != Pa{}) {
         return true;
     }
     const std::optional<Pa> pa = device_memory_.allocate(kBlock2MBytes, kBlock2MBytes);
@@ -172,6 +192,54 @@ Result<void, BackendFailure> SoftAddressSpace::execute(std::span<const Plan> pla
         }
     }
     return {};
+}
+
+Result<void, BackendFailure> SoftAddressSpace::map_directly(const PlanOp& op, Replaces replaces) noexcept {
+    const LeafRun pages{op.va.start, LeafSize::k4K, op.va.size() / kPageBytes};
+    BackendFailure failure;
+    if (!table_->hold(mali::PageTable::most_tables_for(pages))) {
+        failure.status = Status::kOutOfTableMemory;
+        return fail(failure);
+    }
+    if (op.shows.sparse() && !hold_sparse_block()) {
+        table_->settle();
+        failure.status = Status::kOutOfDeviceMemory;
+        return fail(failure);
+    }
+    if (atomic_binds()) {
+        gpu_.begin_update(context_, op.va);
+    }
+    failure.error = run_directly(op, replaces);
+    gpu_.end_update(context_, op.va);
+    table_->settle();
+    if (failure.error != 0) {
+        return fail(failure);
+    }
+    return {};
+}
+
+int SoftAddressSpace::run_directly(const PlanOp& op, Replaces replaces) noexcept {
+    if (injection_ != nullptr) {
+        if (const int error = injection_->at(Injection::Site::kOperation); error != 0) {
+            return error;
+        }
+    }
+    ++operations_;
+    switch (replaces) {
+        case Replaces::kNothing:
+            break;
+        case Replaces::kSomething:
+            clear_whole_leaves(op.va);
+            break;
+        case Replaces::kPagesOnly: {
+            const auto cleared = table_->unmap({op.va.start, LeafSize::k4K, op.va.size() / kPageBytes});
+            assert(cleared.has_value());
+            static_cast<void>(cleared);
+            break;
+        }
+    }
+    write(op);
+    return 0;
 }
 
 int SoftAddressSpace::run(const PlanOp& op, bool& begun) noexcept {
@@ -250,7 +318,8 @@ void SoftAddressSpace::clear_whole_leaves(const VaRange& range) noexcept {
         table_->visit({at, window < range.end ? window : range.end},
                       [&](const mali::VisitedRun& run) { collector.add(run.leaves); });
         at = window;
-        for (const LeafRun& run : collector.runs()) {
+        for (std::size_t i = 0; i < collector.size(); ++i) {
+            const LeafRun run = collector[i];
             const auto result = table_->unmap(run);
             assert(result.has_value());
             static_cast<void>(result);

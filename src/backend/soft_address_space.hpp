@@ -62,9 +62,14 @@ public:
     [[nodiscard]] Status hold(std::span<const Plan> plans) noexcept override;
     [[nodiscard]] Result<void, BackendFailure> execute(std::span<const Plan> plans) noexcept override;
     void settle() noexcept override;
+    // Not where the kernel's own mappings are kept too (kOopses).
+    [[nodiscard]] bool maps_directly() const noexcept override { return config_.kernel != KernelBehaviour::kOopses; }
+    [[nodiscard]] Result<void, BackendFailure> map_directly(const PlanOp& op, Replaces replaces) noexcept override;
+    void prepare(Va va) noexcept override { table_->prefetch(va); }
     void detach() noexcept override;
 
     [[nodiscard]] const BackingLayout& layout() const noexcept override { return *this; }
+    [[nodiscard]] const BackingLayout* cut_rules() const noexcept override { return nullptr; }
     [[nodiscard]] std::uint64_t table_bytes() const noexcept override { return table_->table_count() * kPageBytes; }
     [[nodiscard]] KernelBehaviour kernel() const noexcept override { return config_.kernel; }
     [[nodiscard]] bool atomic_binds() const noexcept override {
@@ -89,7 +94,9 @@ private:
 
     // 0 or an errno. EFAULT stands for an oops. `begun` becomes true with the first change.
     [[nodiscard]] int run(const PlanOp& op, bool& begun) noexcept;
+    [[nodiscard]] int run_directly(const PlanOp& op, Replaces replaces) noexcept;
     [[nodiscard]] bool hold_sparse(std::span<const Plan> plans) noexcept;
+    [[nodiscard]] bool hold_sparse_block() noexcept;
     [[nodiscard]] bool hold_kernel_mappings(std::span<const Plan> plans) noexcept;
     [[nodiscard]] int clear(const VaRange& range, bool& begun) noexcept;
     void write(const PlanOp& op) noexcept;

@@ -13,7 +13,7 @@ namespace granule::c_api {
 namespace {
 
 granule_bo_entry to_entry(const Bo& bo) noexcept {
-    const std::uint64_t shown = bo.mapped_pages.load(std::memory_order_relaxed);
+    const std::uint64_t shown = bo.mapped_pages();
     const std::uint64_t references = bo.references();
     granule_bo_entry to{};
     to.struct_size = sizeof(to);

@@ -241,7 +241,7 @@ std::uint64_t tell_what_leaked(const granule_device& handle) noexcept {
     bos.for_each([&](const Bo& bo) {
         ++leaked;
         handle.log(GRANULE_LOG_ERROR, [&](TextWriter& out) {
-            const std::uint64_t shown = bo.mapped_pages.load(std::memory_order_relaxed);
+            const std::uint64_t shown = bo.mapped_pages();
             out.text("not given back when the device was closed: ");
             out.bo(static_cast<std::uint32_t>(bo.id), bos.short_label(bo.id).view()).text(" of ").bytes(bo.size);
             out.text(", ").bytes(shown * kPageBytes).text(" of it mapped");

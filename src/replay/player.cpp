@@ -282,7 +282,7 @@ Result<void, Stop> Player::on(const trace::drm::GemClose& close) {
     }
     const TracedBo& bo = files_.bos[*closed];
     if ((*in)->driver == trace::Driver::kPanfrost && !bo.va.empty() &&
-        (*in)->on->bos().find(bo.id)->mapped_pages.load(std::memory_order_relaxed) != 0) {
+        (*in)->on->bos().find(bo.id)->mapped_pages() != 0) {
         if (Played unmapped = unmap_on_panfrost(**in, bo); !unmapped) {
             return unmapped;
         }
@@ -311,7 +311,7 @@ void Player::close_handle(TracedFile& in, std::uint32_t handle) {
     TracedBo& bo = files_.bos[closed];
     bo.closed = record_.line;
     Bo* const object = in.on->bos().find(bo.id);
-    if (object == nullptr || object->mapped_pages.load(std::memory_order_relaxed) == 0) {
+    if (object == nullptr || object->mapped_pages() == 0) {
         in.numbers.erase(bo.id);
         verifier_->bo_gone(closed);
     }

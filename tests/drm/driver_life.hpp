@@ -366,9 +366,7 @@ private:
             return now;
         }
         now.open_handles = device_->bo_backend().open_handles();
-        bos().for_each([&](const Bo& bo) {
-            now.bos.emplace_back(bo.id, bo.references(), bo.mapped_pages.load(std::memory_order_relaxed));
-        });
+        bos().for_each([&](const Bo& bo) { now.bos.emplace_back(bo.id, bo.references(), bo.mapped_pages()); });
         if (!vm_) {
             return now;
         }

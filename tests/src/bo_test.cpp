@@ -1,7 +1,9 @@
 #include "src/bo.hpp"
 
+#include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "tests/src/soft_fixture.hpp"
 #include "tests/support/test_memory.hpp"
@@ -27,6 +29,58 @@ TEST_CASE_FIXTURE(BoFixture, "the id of a BO that is gone is not found, also whe
     CHECK(bos.find(second) != nullptr);
     CHECK(bos.find(kNoBo) == nullptr);
     CHECK(bos.find(BoId{0xffff'ffff}) == nullptr);
+}
+
+TEST_CASE_FIXTURE(BoFixture, "a BO lives while a page of it is shown, and only pages inside it are") {
+    using Shown = BoTable::Shown;
+    const BoId id = make_bo(*device, 4 * kPageBytes);
+    CHECK(bos.show(id, BoOffset{0}, 4) == Shown::kYes);
+    CHECK(bos.show(id, BoOffset{3 * kPageBytes}, 1) == Shown::kYes);
+    CHECK(bos.find(id)->mapped_pages() == 5);
+    CHECK(bos.find(id)->references() == 6);
+    CHECK(bos.show(id, BoOffset{0}, 5) == Shown::kOutsideBo);
+    CHECK(bos.show(id, BoOffset{4 * kPageBytes}, 1) == Shown::kOutsideBo);
+    CHECK(bos.show(id, BoOffset{~std::uint64_t{0} - kPageBytes + 1}, 2) == Shown::kOutsideBo);
+    CHECK(bos.show(kNoBo, BoOffset{0}, 1) == Shown::kUnknownBo);
+    bos.retain(*bos.find(id), 2);
+    CHECK(bos.find(id)->mapped_pages() == 5);
+    CHECK(bos.find(id)->references() == 8);
+    bos.release(*bos.find(id), 3);
+    CHECK(bos.find(id)->mapped_pages() == 5);
+    bos.hide(id, 4);
+    REQUIRE(bos.find(id) != nullptr);
+    CHECK(bos.find(id)->mapped_pages() == 1);
+    bos.hide(id, 1);
+    CHECK(bos.find(id) == nullptr);
+    CHECK(bos.live() == 0);
+    CHECK(bos.show(id, BoOffset{0}, 1) == Shown::kUnknownBo);
+}
+
+TEST_CASE_FIXTURE(BoFixture,
+                  "a BO that ends while another thread shows it is shown or is gone, and its successor is whole") {
+    constexpr int kRounds = 5000;
+    std::atomic<BoId> current = make_bo(*device, kPageBytes);
+    std::atomic<bool> over = false;
+    bool ok = true;
+    std::thread shower([&] {
+        while (!over.load(std::memory_order_relaxed)) {
+            const BoId id = current.load(std::memory_order_acquire);
+            if (bos.show(id, BoOffset{0}, 1) == BoTable::Shown::kYes) {
+                ok = ok && bos.find(id) != nullptr && bos.find(id)->id == id;
+                bos.hide(id, 1);
+            }
+        }
+    });
+    for (int round = 0; round < kRounds; ++round) {
+        release(current.load(std::memory_order_relaxed));
+        current.store(make_bo(*device, kPageBytes), std::memory_order_release);
+    }
+    over = true;
+    shower.join();
+    CHECK(ok);
+    REQUIRE(bos.live() == 1);
+    CHECK(bos.find(current)->references() == 1);
+    CHECK(bos.find(current)->mapped_pages() == 0);
 }
 
 TEST_CASE_FIXTURE(BoFixture, "an id does not come again while there are others, and none is that of no BO") {

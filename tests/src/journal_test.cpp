@@ -1,5 +1,7 @@
 #include "src/journal.hpp"
 
+#include <string>
+
 #include "tests/src/soft_fixture.hpp"
 #include "tests/support/test_memory.hpp"
 
@@ -32,6 +34,27 @@ TEST_CASE("P6: the newest removal that had an address is found, and the oldest a
         REQUIRE_FALSE(journal.last_at(Va{(std::uint64_t{serial} - 3) * 0x10000}).has_value());
     }
     CHECK(journal.last_at(Va{0x60000})->by == BindSerial{6});
+}
+
+TEST_CASE("P6: each removal that is known has the label that it was recorded with, or none") {
+    constexpr std::uint32_t kCapacity = 5;
+    for (std::uint32_t labelled = 1; labelled <= 4; ++labelled) {  // every so many have one
+        Journal journal(kCapacity, NodeMemory::process());
+        const auto label_of = [&](std::uint32_t serial) {
+            return serial % labelled == 0 ? "bo " + std::to_string(serial) : std::string();
+        };
+        for (std::uint32_t serial = 0; serial < 6 * kCapacity; ++serial) {
+            Removal made = removal(std::uint64_t{serial} * 0x1000, 0x1000, serial);
+            made.label = ShortLabel{label_of(serial)};
+            journal.record(made);
+            for (std::uint32_t back = 0; back < kCapacity && back <= serial; ++back) {
+                const std::optional<Removal> known = journal.last_at(Va{(std::uint64_t{serial} - back) * 0x1000});
+                REQUIRE(known.has_value());
+                REQUIRE(known->by == BindSerial{serial - back});
+                REQUIRE(known->label.view() == label_of(serial - back));
+            }
+        }
+    }
 }
 
 TEST_CASE("a journal of nothing keeps nothing, and one without memory says so") {

@@ -101,7 +101,7 @@ public:
             }
         }
         vm->for_each_reserved([&](const VaAllocation& allocation) { state.reserved.push_back(allocation); });
-        bos.for_each([&](const Bo& one) { state.references[one.id] = {one.references(), one.mapped_pages.load()}; });
+        bos.for_each([&](const Bo& one) { state.references[one.id] = {one.references(), one.mapped_pages()}; });
         state.binds = vm->statistics().binds;
         state.usable = vm->usable();
         return state;

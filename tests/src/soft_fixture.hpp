@@ -73,9 +73,10 @@ inline Owned<SoftDevice> make_device(const SoftDeviceConfig& config) {
     return std::move(*device);
 }
 
-inline Owned<Vm> make_vm(SoftDevice& device, std::size_t journal_capacity = 256) {
+inline Owned<Vm> make_vm(SoftDevice& device, std::size_t journal_capacity = 256, bool direct_binds = true) {
     VmConfig config;
     config.journal_capacity = journal_capacity;
+    config.direct_binds = direct_binds;
     Result<Owned<Vm>, OsError> vm = device.create_vm(config);
     REQUIRE(vm.has_value());
     return std::move(*vm);
@@ -187,9 +188,7 @@ inline VmState state_of(SoftDevice& device, Vm& vm) {
     state.ledger_1g = statistics.blocks_1g;
     state.mapped_bytes = statistics.mapped_bytes;
     state.binds = statistics.binds;
-    device.bos().for_each([&](const Bo& bo) {
-        state.bos.emplace_back(bo.id, bo.references(), bo.mapped_pages.load(std::memory_order_relaxed));
-    });
+    device.bos().for_each([&](const Bo& bo) { state.bos.emplace_back(bo.id, bo.references(), bo.mapped_pages()); });
     return state;
 }
 

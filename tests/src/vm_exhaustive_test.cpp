@@ -145,7 +145,7 @@ private:
 
     void reset() {
         if (!vm_->unmap(oracle_.window(), UnmapPolicy::kReject) || vm_->statistics().mappings != 0 ||
-            device_->bos().find(bo_)->mapped_pages != 0) {
+            device_->bos().find(bo_)->mapped_pages() != 0) {
             problem_ = "the script's end leaves something mapped";
         }
         oracle_.unmap(oracle_.window());

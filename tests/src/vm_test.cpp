@@ -1,4 +1,5 @@
-// The contract of a VM, by examples: what binds do, how they refuse, and what can be asked afterwards.
+// The contract of a VM, by examples: what binds do, how they refuse, and what can be asked afterwards. Over 500 lines: one list of
+// promises, in their order.
 #include "src/vm.hpp"
 
 #include "tests/src/soft_fixture.hpp"
@@ -155,7 +156,7 @@ TEST_CASE_FIXTURE(VmFixture, "sparse: reads are harmless, and writes land in no 
     bound(sparse_request(range_at(0x410000, 0x10000)));
     CHECK(translates(*device, *vm, Va{0x410000}));
     CHECK(translates(*device, *vm, Va{0x400000}));
-    CHECK(object(bo).mapped_pages.load() == 0);
+    CHECK(object(bo).mapped_pages() == 0);
 }
 
 TEST_CASE_FIXTURE(VmFixture, "sparse: what one VM writes, no other VM reads, also when the first one has ended") {
@@ -362,7 +363,9 @@ TEST_CASE_FIXTURE(VmFixture, "P6: who removed a mapping, by what and when, also 
     const BoId other = make_bo(*device, kMiB, "other");
     const BindReport over = bound(map_request(range_at(0x290000, 0x1000), other));
     device->bos().release(object(bo), 1);
+    const std::uint64_t before = monotonic_ns();
     const BindReport all = bound(unmap_request(range_at(0x200000, 2 * kMiB)));
+    const std::uint64_t after = monotonic_ns();
     REQUIRE(device->bos().find(bo) == nullptr);
 
     const std::optional<Removal> unmapped = vm->address(Va{0x280fff}).removed;
@@ -374,10 +377,13 @@ TEST_CASE_FIXTURE(VmFixture, "P6: who removed a mapping, by what and when, also 
     CHECK(unmapped->by == cut.serial);
     CHECK(unmapped->how == Removal::By::kUnmap);
     CHECK(unmapped->time_ns != 0);
+    CHECK(unmapped->time_ns <= before);
 
     const std::optional<Removal> latest = vm->address(Va{0x290000}).removed;
     REQUIRE(latest.has_value());
     CHECK(latest->label.view() == "other");
+    CHECK(before <= latest->time_ns);
+    CHECK(latest->time_ns <= after);
     CHECK(latest->by == all.serial);
 
     // What the map removed is the last that was there before `other`.
@@ -392,6 +398,7 @@ TEST_CASE_FIXTURE(VmFixture, "P6: who removed a mapping, by what and when, also 
     CHECK(report.removed->how == Removal::By::kMap);
     CHECK(report.removed->label.view() == "third");
     CHECK(report.removed->by == mapped_over->serial);
+    CHECK(after <= report.removed->time_ns);
     CHECK(over.serial < all.serial);
 }
 
@@ -441,8 +448,8 @@ TEST_CASE_FIXTURE(VmFixture, "what a transaction maps and maps over again is not
     REQUIRE(vm->commit(transaction).has_value());
     CHECK(disagreement(*device, *vm) == "");
     CHECK(object(other).references() == 1);
-    CHECK(object(other).mapped_pages.load() == 0);
-    CHECK(object(bo).mapped_pages.load() == 511);
+    CHECK(object(other).mapped_pages() == 0);
+    CHECK(object(bo).mapped_pages() == 511);
 }
 
 TEST_CASE("a device says what is wrong with what was asked of it") {
