@@ -73,7 +73,7 @@ async def run(guest, busybox, each_line):
         try:
             tree = device_tree.compile_tree(machine, guest.driver, address, folder)
         except FileNotFoundError as error:
-            raise Missing(f"{error.filename} is not installed: sh .ci/install kernel") from error
+            raise Missing(f"{error.filename} is not installed: sh .ci/install cross kernel") from error
         start = time.monotonic()
         timed_out = await _run_qemu([*machine, *_devices(guest, folder, tree, address)], guest.timeout, each_line)
         return _ending(folder, time.monotonic() - start, timed_out)

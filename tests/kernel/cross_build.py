@@ -36,7 +36,7 @@ def build(cache, update=False):
             told.check_returncode()
             subprocess.run(["ninja", "-C", str(DIRECTORY), "--quiet", TARGET], check=True)
     except FileNotFoundError as error:
-        raise Missing(f"{error.filename} is not installed: sh .ci/install build kernel") from error
+        raise Missing(f"{error.filename} is not installed: sh .ci/install build cross") from error
     except subprocess.CalledProcessError as error:
         raise Missing(f"the build for arm64 failed: {' '.join(error.cmd)}") from error
 

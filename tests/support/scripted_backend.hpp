@@ -147,7 +147,7 @@ private:
     std::string problem_;
 };
 
-class ScriptedBackend final : public AddressSpaceBackend {
+class ScriptedBackend : public AddressSpaceBackend {
 public:
     explicit ScriptedBackend(ScriptedKernel& kernel) noexcept : kernel_(kernel) {}
 
