@@ -209,6 +209,12 @@ Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard)
             .occupant = occupant->whole(),
         });
     }
+    // Where a range comes back to the slot that it was in, as in a replay of captured addresses, the run stays.
+    if (const VaBlock* block = partition.block_at(first);
+        guard == 0 && block->state() == VaBlock::State::kSlots &&
+        space_->slots.take_at(space_->slots.run_of(block->run()), range)) {
+        return range;
+    }
     if (!space_->waits.reserve(1) || !space_->clear_of_runs(first, end, 2)) {
         return fail(out_of_memory());
     }
@@ -248,6 +254,10 @@ std::optional<VaAllocation> VaHeap::allocation_at(Va va) const noexcept {
 
 VaZoneStats VaHeap::stats(VaZone zone) const noexcept {
     return space_->stats(zone);
+}
+
+std::uint64_t VaHeap::free_bytes(VaZone zone) const noexcept {
+    return space_->free_bytes(zone);
 }
 
 std::uint64_t VaHeap::node_bytes() const noexcept {

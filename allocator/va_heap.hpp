@@ -112,6 +112,8 @@ public:
 
     // Counters; where there are runs of slots, the holes are counted: O(n).
     [[nodiscard]] VaZoneStats stats(VaZone zone) const noexcept;
+    // That of `stats`, in O(1).
+    [[nodiscard]] std::uint64_t free_bytes(VaZone zone) const noexcept;
     // Memory taken for nodes.
     [[nodiscard]] std::uint64_t node_bytes() const noexcept;
     // Of these and the heap itself, what was written: the rest is address space.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
 
 namespace granule {
 
@@ -61,6 +62,19 @@ VaSlots::Grown VaSlots::grow(const VaRequest& request, VaLease& lease) noexcept 
         lease = take_from(mine, *mine.room, request);
     }
     return made;
+}
+
+bool VaSlots::take_at(VaSlotRun& run, VaRange range) noexcept {
+    const std::uint64_t first = range.start.raw() >> kPageBits;
+    const std::uint64_t pages = range.size() >> kPageBits;
+    const unsigned slot = run.slot_at(first);
+    const bool fits = run.page_of(slot) == first && pages <= run.stride && run.stride <= 2 * pages &&
+                      run.stride - pages <= std::numeric_limits<std::uint16_t>::max();
+    if (!fits || (run.free >> slot & 1) == 0) {
+        return false;
+    }
+    take_slot(class_of(run), run, slot, pages);
+    return true;
 }
 
 // A smaller run where a hole between others has room for it rather than a large one out of the open: what others left

@@ -152,7 +152,10 @@ public:
         lease = take_from(mine, *mine.room, request);
         return true;
     }
-    // The same where `take` said no: borrows from the next larger classes, or makes a run.
+    // The slot of `run` that begins where `range` does. False: there is none, it is not free, or the range is less than half
+    // of it.
+    [[nodiscard]] bool take_at(VaSlotRun& run, VaRange range) noexcept;
+    // The same as `take` where that said no: borrows from the next larger classes, or makes a run.
     enum class Grown : std::uint8_t { kTaken, kNotHere, kOutOfMemory };  // kNotHere: the blocks should serve this one
     [[nodiscard]] Grown grow(const VaRequest& request, VaLease& lease) noexcept;
 
@@ -246,6 +249,12 @@ private:
         const auto highest = static_cast<unsigned>(std::bit_width(run.free)) - 1;
         const unsigned slot =
             (request.direction == VaDirection::kTopDown ? highest : lowest) & (VaSlotRun::kMostSlots - 1);
+        take_slot(from, run, slot, pages);
+        const std::uint64_t start = run.page_of(slot);
+        return {{Va{start << kPageBits}, Va{(start << kPageBits) + request.size}}, handle_of(run, slot)};
+    }
+    // A free slot.
+    void take_slot(Class& from, VaSlotRun& run, unsigned slot, std::uint64_t pages) noexcept {
         const std::uint64_t bit = std::uint64_t{1} << slot;
         run.free ^= bit;
         run.taken |= bit;
@@ -256,8 +265,6 @@ private:
         if (run.free == 0) {
             unlist(from, run);
         }
-        const std::uint64_t start = run.page_of(slot);
-        return {{Va{start << kPageBits}, Va{(start << kPageBits) + request.size}}, handle_of(run, slot)};
     }
     void become_free(VaSlotRun& run, unsigned slot) noexcept {
         const std::uint64_t before = run.free;

@@ -136,6 +136,10 @@ bool VaSpace::clear_of_runs(std::uint64_t first, std::uint64_t end, std::uint64_
     return true;
 }
 
+std::uint64_t VaSpace::free_bytes(VaZone which) const noexcept {
+    return partition.zone(which).counters.free_bytes + (slots.free_pages(which) << kPageBits);
+}
+
 VaZoneStats VaSpace::stats(VaZone which) const noexcept {
     VaZoneStats now = partition.stats(which);
     const VaSlotCounters& in_runs = slots.counters(which);
@@ -146,7 +150,7 @@ VaZoneStats VaSpace::stats(VaZone which) const noexcept {
     now.used_bytes += in_runs.used_pages << kPageBits;
     now.retired += in_runs.retired;
     now.retired_bytes += in_runs.retired_pages << kPageBits;
-    now.free_bytes += slots.free_pages(which) << kPageBits;
+    now.free_bytes = free_bytes(which);
     now.holes = 0;
     now.largest_hole = 0;
     visit(which, [&](const VaPiece& piece) {

@@ -78,6 +78,7 @@ struct VaSpace {
     void visit(VaZone zone, Visitor&& visitor) const;
 
     [[nodiscard]] VaZoneStats stats(VaZone zone) const noexcept;
+    [[nodiscard]] std::uint64_t free_bytes(VaZone zone) const noexcept;
     [[nodiscard]] bool validate() noexcept;
 
 private:

@@ -121,7 +121,7 @@ int DeviceMemory::show(Pa pa, std::uint64_t bytes, int file, std::uint64_t offse
 
 std::uint64_t DeviceMemory::used() const noexcept {
     const std::lock_guard lock(mutex_);
-    return bytes_ - heap_.stats(VaZone::kMain).free_bytes;
+    return bytes_ - heap_.free_bytes(VaZone::kMain);
 }
 
 bool DeviceMemory::load(Pa pa, std::uint64_t& value) const noexcept {

@@ -223,7 +223,8 @@ private:
         const std::uint64_t largest = largest_hole();
         const VaZoneStats stats = heap_.stats(VaZone::kMain);
         if (stats.holes != expected.size() || stats.largest_hole != largest * kPage ||
-            stats.allocations != live_.size() || stats.free_bytes + stats.used_bytes != traffic_.zone.size()) {
+            stats.allocations != live_.size() || stats.free_bytes + stats.used_bytes != traffic_.zone.size() ||
+            stats.free_bytes != heap_.free_bytes(VaZone::kMain)) {
             differ("the statistics");
         }
     }

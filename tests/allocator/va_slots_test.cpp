@@ -205,6 +205,32 @@ TEST_CASE("a fixed address in a free slot, in slack, or across runs is free; one
     CHECK(heap.validate());
 }
 
+TEST_CASE("a range that comes back to its slot leaves the run as it is") {
+    VaHeap heap = heap_of(range(0, 256 * kMiB), kEagerSlots);
+    (void)must(heap.lease({.size = 128 * kMiB, .guard = kPage}));
+    const auto leases = take(heap, 2, {.size = 33 * kPage, .direction = VaDirection::kBottomUp});
+    REQUIRE(slots_among(leases) == 2);
+    const VaZoneStats before = heap.stats(VaZone::kMain);
+    REQUIRE(heap.release_checked(leases[0].range, leases[0].handle).has_value());
+    CHECK((heap.allocate_at(leases[0].range) == leases[0].range));
+    CHECK(heap.stats(VaZone::kMain) == before);
+    CHECK(heap.allocate_at(leases[0].range).error().code == Code::kOccupied);
+    // The old handle leads to it: it is in that slot.
+    REQUIRE(heap.release_checked(leases[0].range, leases[0].handle).has_value());
+    // Half of the slot is enough, whatever the range was before; with a guard it is a block's.
+    const VaRange half = sized(leases[0].range.start.raw(), 17 * kPage);
+    CHECK((heap.allocate_at(half) == half));
+    CHECK(heap.allocation_at(half.end - kPage)->range == half);
+    CHECK_FALSE(heap.allocation_at(half.end).has_value());
+    CHECK(heap.validate());
+    heap.release(half);
+    heap.release(leases[1].range);
+    const VaRange guarded = sized(leases[1].range.start.raw(), 33 * kPage);
+    CHECK((heap.allocate_at(guarded, kPage) == guarded));
+    CHECK(heap.allocation_at(guarded.start)->whole.size() == 35 * kPage);
+    CHECK(heap.validate());
+}
+
 TEST_CASE("an empty run goes back to the blocks once the class has another one") {
     VaHeap heap = heap_of(range(0, kGiB), kEagerSlots);
     auto leases = take(heap, 5000, {.size = kPage});
