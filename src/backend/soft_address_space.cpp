@@ -25,8 +25,7 @@ public:
     static constexpr std::size_t kMost = 256;
 
     // Of the places only those are written that are used: most windows have few.
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init,hicpp-member-init)
-    RunCollector() noexcept {}
+    RunCollector() noexcept = default;
 
     void add(const LeafRun& run) noexcept {
         if (count_ != 0 && runs_[count_ - 1].size == run.size &&

@@ -22,7 +22,6 @@
 
 namespace {
 
-using granule::Backing;
 using granule::BindRequest;
 using granule::BoId;
 using granule::BoOffset;
@@ -32,7 +31,6 @@ using granule::SoftDevice;
 using granule::SoftDeviceConfig;
 using granule::UnmapPolicy;
 using granule::Va;
-using granule::VaRange;
 using granule::Vm;
 using granule::VmConfig;
 

@@ -90,7 +90,7 @@ public:
     }
 
 private:
-    static constexpr unsigned kSteps = 8;
+    static constexpr std::size_t kSteps = 8;
     static std::size_t bucket(std::uint64_t ns) noexcept {
         if (ns < kSteps) {
             return static_cast<std::size_t>(ns);

@@ -60,7 +60,7 @@ public:
 class Twins {
 public:
     Twins(KernelBehaviour kernel, BoMemory memory)
-        : random_(0x6469726563740000U + static_cast<unsigned>(kernel) * 16U + static_cast<unsigned>(memory)),
+        : random_(0x6469726563740000U + static_cast<std::uint64_t>(kernel) * 16U + static_cast<std::uint64_t>(memory)),
           direct_(kernel, memory, true),
           long_(kernel, memory, false) {}
 

@@ -4,6 +4,7 @@
 // And the null subject. Thread-safety: none.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -101,8 +102,7 @@ private:
     static constexpr std::size_t index(std::uint64_t va, unsigned level) { return (va >> shift(level)) & 511; }
     // A table's physical address is its virtual one.
     static std::uint64_t* below(std::uint64_t entry) {
-        return reinterpret_cast<std::uint64_t*>(entry &
-                                                kAddress);  // NOLINT(performance-no-int-to-ptr): it came from one
+        return std::bit_cast<std::uint64_t*>(entry & kAddress);
     }
 
     // The table of `level` that `va` is in; nullptr if there is none and none is wanted.
