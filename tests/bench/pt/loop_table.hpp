@@ -101,9 +101,7 @@ private:
     static constexpr unsigned shift(unsigned level) { return 39 - 9 * level; }
     static constexpr std::size_t index(std::uint64_t va, unsigned level) { return (va >> shift(level)) & 511; }
     // A table's physical address is its virtual one.
-    static std::uint64_t* below(std::uint64_t entry) {
-        return std::bit_cast<std::uint64_t*>(entry & kAddress);
-    }
+    static std::uint64_t* below(std::uint64_t entry) { return std::bit_cast<std::uint64_t*>(entry & kAddress); }
 
     // The table of `level` that `va` is in; nullptr if there is none and none is wanted.
     std::uint64_t* table_at(std::uint64_t va, unsigned level, bool make) {
