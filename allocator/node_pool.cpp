@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -24,9 +25,16 @@ struct NodePool::Slab {
     std::size_t bytes;
 };
 
-struct NodePool::FreeNode {
-    FreeNode* next;
-};
+namespace {
+
+// The link of nodes that are given back is bytes, so that an object around them stays one.
+void* link_of(const void* node) noexcept {
+    void* next = nullptr;
+    std::memcpy(&next, node, sizeof(next));
+    return next;
+}
+
+}  // namespace
 
 NodePool::NodePool(NodeMemory memory, std::size_t node_bytes, std::size_t alignment) noexcept
     : memory_(memory), node_bytes_(node_bytes), alignment_(alignment) {
@@ -99,11 +107,32 @@ bool NodePool::reserve(std::uint64_t nodes) noexcept {
     return true;
 }
 
+void NodePool::reserve_no_more_than(std::uint64_t capacity) noexcept {
+    if (capacity_ == capacity) {
+        return;
+    }
+    assert(newest_->nodes == capacity_ - capacity && in_use_ <= capacity);
+    Slab* const gone = newest_;
+    newest_ = nullptr;
+    for (Slab* slab = oldest_; slab != gone; slab = slab->newer) {
+        newest_ = slab;
+    }
+    if (newest_ == nullptr) {
+        oldest_ = nullptr;
+        fresh_ = nullptr;
+    } else {
+        newest_->newer = nullptr;
+    }
+    capacity_ = capacity;
+    bytes_reserved_ -= gone->bytes;
+    memory_.release(memory_.context, gone, gone->bytes, alignment_);
+}
+
 void* NodePool::take() noexcept {
     assert(in_use_ < capacity_);
     ++in_use_;
     if (free_ != nullptr) {
-        return std::exchange(free_, free_->next);
+        return std::exchange(free_, link_of(free_));
     }
     if (fresh_cut_ == fresh_->nodes) {
         fresh_ = fresh_->newer;
@@ -116,7 +145,8 @@ void* NodePool::take() noexcept {
 void NodePool::give_back(void* node) noexcept {
     assert(in_use_ > 0);
     --in_use_;
-    free_ = ::new (node) FreeNode{free_};
+    std::memcpy(node, &free_, sizeof(free_));
+    free_ = node;
 }
 
 }  // namespace granule

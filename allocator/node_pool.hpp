@@ -8,8 +8,11 @@
 //   P4          Only `reserve` can fail, and then nothing has changed. `take` within what was reserved and `give_back`
 //               cannot: they move pointers.
 //   Memory      Slabs, cut from their start on. What was never taken was never written: a reserve costs address space,
-//               and becomes memory node by node. Nodes that were given back are used first, the last one first (it is
-//               in the caches). Slabs go back together when the pool ends: it keeps what its largest moment needed.
+//               and becomes memory node by node (and, where NodeMemory has huge pages, by those). Nodes that were given
+//               back are used first, the last one first (it is in the caches). Slabs go back together when the pool
+//               ends: it keeps what its largest moment needed.
+//   Content     A node that is given back keeps what is in it, but for the bytes of a pointer at its start. Where that is
+//               an object, it is one still until the next `take`, and may be read.
 //   Complexity  take, give_back: O(1). reserve: O(1), at least a half more than there was, so that there are few slabs.
 //   Thread-safety: none.
 #pragma once
@@ -33,6 +36,8 @@ public:
 
     // Makes sure that there are `nodes` nodes in all, used ones included.
     [[nodiscard]] bool reserve(std::uint64_t nodes) noexcept;
+    // Takes back the last `reserve`, before which there were `capacity` nodes. Nothing has been taken since.
+    void reserve_no_more_than(std::uint64_t capacity) noexcept;
     // Precondition: in_use() < capacity().
     [[nodiscard]] void* take() noexcept;
     void give_back(void* node) noexcept;
@@ -44,7 +49,6 @@ public:
 
 private:
     struct Slab;
-    struct FreeNode;
 
     void release_slabs() noexcept;
     void take_over(NodePool& other) noexcept;
@@ -56,7 +60,7 @@ private:
     Slab* newest_ = nullptr;
     Slab* fresh_ = nullptr;        // the slab that untouched nodes come from; older ones have none left
     std::uint64_t fresh_cut_ = 0;  // nodes already cut from it
-    FreeNode* free_ = nullptr;
+    void* free_ = nullptr;
     std::uint64_t in_use_ = 0;
     std::uint64_t capacity_ = 0;
     std::uint64_t bytes_reserved_ = 0;

@@ -76,6 +76,50 @@ TEST_CASE("a node that was given back is the next to be taken") {
     CHECK(pool.take() == first);
 }
 
+TEST_CASE("a node that was given back keeps what is in it, but for a pointer's bytes") {
+    TestMemory memory;
+    NodePool pool(memory.memory(), kNodeBytes, kAlignment);
+    REQUIRE(pool.reserve(4));
+    auto* first = static_cast<unsigned char*>(pool.take());
+    auto* second = static_cast<unsigned char*>(pool.take());
+    std::fill_n(first, kNodeBytes, static_cast<unsigned char>(1));
+    std::fill_n(second, kNodeBytes, static_cast<unsigned char>(2));
+    pool.give_back(first);
+    pool.give_back(second);
+    CHECK(std::count(first + sizeof(void*), first + kNodeBytes, 1) == kNodeBytes - sizeof(void*));
+    CHECK(std::count(second + sizeof(void*), second + kNodeBytes, 2) == kNodeBytes - sizeof(void*));
+}
+
+TEST_CASE("a reserve that is taken back gives its memory back, and the pool goes on as if it had not been") {
+    TestMemory memory;
+    {
+        NodePool pool(memory.memory(), kNodeBytes, kAlignment);
+        const auto reserve_and_take_back = [&] {
+            const std::uint64_t capacity = pool.capacity();
+            const std::uint64_t bytes = pool.bytes_reserved();
+            const std::size_t blocks = memory.blocks().size();
+            REQUIRE(pool.reserve(capacity + 1));
+            REQUIRE(memory.blocks().size() == blocks + 1);
+            pool.reserve_no_more_than(capacity);
+            CHECK(pool.capacity() == capacity);
+            CHECK(pool.bytes_reserved() == bytes);
+            CHECK(memory.blocks().size() == blocks);
+            pool.reserve_no_more_than(capacity);  // nothing to take back
+            CHECK(memory.blocks().size() == blocks);
+        };
+        reserve_and_take_back();
+        for (unsigned slab = 0; slab < 3; ++slab) {
+            REQUIRE(pool.reserve(pool.capacity() + 1));
+            while (pool.in_use() < pool.capacity()) {
+                std::fill_n(static_cast<unsigned char*>(pool.take()), kNodeBytes, static_cast<unsigned char>(slab));
+            }
+            reserve_and_take_back();
+        }
+    }
+    CHECK(memory.blocks().empty());
+    CHECK(memory.misuses() == 0);
+}
+
 TEST_CASE("what is reserved and never taken is never written") {
     TestMemory memory;
     NodePool pool(memory.memory(), kNodeBytes, kAlignment);
