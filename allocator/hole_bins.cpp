@@ -15,30 +15,33 @@ constexpr std::uint64_t pages_of(unsigned bits) noexcept {
     return std::uint64_t{1} << bits;
 }
 
-// The least room of a bin.
-constexpr std::uint64_t least_room(unsigned bin) noexcept {
-    constexpr unsigned kLinear = 1U << HoleBins::kBinBits;
-    if (bin < 2 * kLinear) {
-        return bin;
+// The least room of a class.
+constexpr std::uint64_t least_room(unsigned room_class) noexcept {
+    constexpr unsigned kLinear = 8;
+    if (room_class < 2 * kLinear) {
+        return room_class;
     }
-    const unsigned power = (bin >> HoleBins::kBinBits) - 1;
-    return std::uint64_t{(bin & (kLinear - 1)) + kLinear} << power;
+    const unsigned power = room_class / kLinear - 1;
+    return std::uint64_t{room_class % kLinear + kLinear} << power;
 }
 
-static_assert(HoleBins::bin_of_room(std::uint64_t{1} << kPageNumberBits) < HoleBins::kBinsPerSet);
-static_assert(HoleBins::kBinsPerSet <= 1U << HoleBins::kSetShift);
-static_assert(HoleBins::bin_of_room(31) == 23 && least_room(23) == 30 && HoleBins::bin_of_room(32) == 24 &&
-              least_room(24) == 32);
-
-// The first bin in which every hole has at least this room.
-constexpr unsigned bin_above(std::uint64_t room) noexcept {
-    const unsigned bin = HoleBins::bin_of_room(room);
-    return least_room(bin) == room ? bin : bin + 1;
+constexpr unsigned class_of_room(std::uint64_t room) noexcept {
+    return HoleBins::class_of_room(room);
 }
+static_assert(class_of_room(31) == 23 && least_room(23) == 30 && class_of_room(32) == 24 && least_room(24) == 32);
+static_assert(least_room(class_of_room(pages_of(kPageNumberBits))) == pages_of(kPageNumberBits));
+
+// The first class in which every hole has at least this room, which is not 0.
+constexpr unsigned class_above(std::uint64_t room) noexcept {
+    return class_of_room(room - 1) + 1;
+}
+static_assert(class_above(30) == 23 && class_above(31) == 24 && class_above(32) == 24);
 
 // The finest set whose holes have the alignment of the shape.
 unsigned own_set(const Shape& shape) noexcept {
-    return shape.alignment_bits == 0 ? 0 : shape.alignment_bits <= HoleBins::kSetBits[1] ? 1 : 2;
+    static_assert(HoleBins::kSets == 3);
+    return static_cast<unsigned>(shape.alignment_bits > HoleBins::kSetBits[0]) +
+           static_cast<unsigned>(shape.alignment_bits > HoleBins::kSetBits[1]);
 }
 
 // Room that is enough for the shape, wherever a hole of the set or of a coarser one begins.
@@ -53,74 +56,88 @@ std::uint64_t sure_room(const Shape& shape, unsigned set) noexcept {
 
 }  // namespace
 
-// The first bin at or after `from` that has a hole.
-inline unsigned HoleBins::next_bin(const Set& set, unsigned from) noexcept {
-    const unsigned power = from >> kBinBits;
-    if (power >= kPowers) {
-        return kNoBin;
+// Sets begin at whole words, and the holes of each have a class that it has a bin for.
+static_assert(HoleBins::bin_of(1, 31) == 23 && HoleBins::bin_of(1, 1023) == 127);
+static_assert(HoleBins::bin_of(0, 512) == 128 && HoleBins::bin_of(0, pages_of(kPageNumberBits)) == 344);
+
+inline unsigned HoleBins::next_bin(unsigned from, unsigned end) const noexcept {
+    std::uint64_t asked = ~std::uint64_t{0} << (from % kWordBits);
+    for (unsigned word = from / kWordBits; word != end / kWordBits; ++word) {
+        if (const std::uint64_t found = used_[word] & asked; found != 0) {
+            return word * kWordBits + static_cast<unsigned>(std::countr_zero(found));
+        }
+        asked = ~std::uint64_t{0};
     }
-    const unsigned here = static_cast<unsigned>(set.bins_of[power]) >> (from & kBinMask);
-    if (here != 0) {
-        return from + static_cast<unsigned>(std::countr_zero(here));
+    return kNoBin;
+}
+
+template <class Placer>
+[[gnu::always_inline]] inline HoleBins::Place HoleBins::find(const Placer& placer, unsigned own, unsigned least,
+                                                             unsigned sure) const noexcept {
+    for (unsigned set = own; set < kSets; ++set) {
+        const unsigned end = kSetFirst[set + 1];
+        // Where a set has no bin for a class that is too small for it, all of its holes have more room than that.
+        const unsigned first_bin = kSetFirst[set] + (std::max(least, kLeastClass[set]) - kLeastClass[set]);
+        const unsigned sure_bin = kSetFirst[set] + (std::max(sure, kLeastClass[set]) - kLeastClass[set]);
+        if (first_bin >= end) {
+            continue;
+        }
+        unsigned bin = next_bin(first_bin, end);
+        for (int tries = kTries; bin < sure_bin;) {
+            VaBlock* hole = heads_[bin];
+            do {
+                if (const auto first = placer.place(hole->first(), hole->end()); first.has_value()) {
+                    return {hole, *first};
+                }
+                hole = hole->free.next;
+            } while (--tries > 0 && hole != nullptr);
+            if (tries > 0) {
+                bin = next_bin(bin + 1, end);
+            } else {
+                bin = sure_bin < end ? next_bin(sure_bin, end) : kNoBin;
+            }
+        }
+        if (bin != kNoBin) {
+            VaBlock* const hole = heads_[bin];
+            const auto first = placer.place(hole->first(), hole->end());
+            assert(first.has_value());
+            return {hole, *first};
+        }
     }
-    const std::uint64_t above = set.powers >> power >> 1;
-    if (above == 0) {
-        return kNoBin;
-    }
-    const unsigned found = power + 1 + static_cast<unsigned>(std::countr_zero(above));
-    return (found << kBinBits) + static_cast<unsigned>(std::countr_zero(static_cast<unsigned>(set.bins_of[found])));
+    return {};
 }
 
 HoleBins::Place HoleBins::find(const Shape& shape) const noexcept {
     // Pages before the first place that is aligned for the set are not in the room, but the shape may use them if it is
     // aligned less: then a hole with less room than the shape has pages may do, and is not looked for here.
     const unsigned own = own_set(shape);
-    const unsigned least = bin_of_room(shape.pages);
-    const unsigned sure = bin_above(sure_room(shape, own));
-    for (unsigned s = own; s < kSets; ++s) {
-        const Set& set = sets_[s];
-        int tries = kTries;
-        for (unsigned bin = next_bin(set, least); bin != kNoBin; bin = next_bin(set, bin + 1)) {
-            if (bin < sure && tries == 0) {
-                bin = next_bin(set, sure);
-                if (bin == kNoBin) {
-                    break;
-                }
-            }
-            for (VaBlock* hole = set.heads[bin]; hole != nullptr; hole = hole->free.next) {
-                if (const auto first = shape.place(hole->first(), hole->end()); first.has_value()) {
-                    return {hole, *first};
-                }
-                assert(bin < sure);
-                if (--tries == 0) {
-                    break;
-                }
-            }
-        }
+    const unsigned least = class_of_room(shape.pages);
+    if (shape.is_plain() && shape.alignment_bits <= kSetBits[kSets - 1]) {
+        return find(PlainShape(shape), own, least, class_above(shape.pages));
     }
-    return {};
+    return find(shape, own, least, class_above(sure_room(shape, own)));
 }
 
 std::uint64_t HoleBins::largest() const noexcept {
     std::uint64_t most = 0;
-    for (unsigned s = 0; s < kSets; ++s) {
-        const Set& set = sets_[s];
-        for (std::uint64_t left = set.powers; left != 0;) {
-            const auto power = static_cast<unsigned>(std::bit_width(left)) - 1;
-            left &= ~(std::uint64_t{1} << power);
-            for (auto bins = static_cast<unsigned>(set.bins_of[power]); bins != 0;) {
-                const auto bin = static_cast<unsigned>(std::bit_width(bins)) - 1;
-                bins &= ~(1U << bin);
-                const unsigned local = (power << kBinBits) + bin;
-                // A hole has less than one alignment more than its room.
-                if (least_room(local + 1) + pages_of(kSetBits[s]) <= most) {
-                    left = 0;
-                    break;
-                }
-                for (const VaBlock* hole = set.heads[local]; hole != nullptr; hole = hole->free.next) {
-                    most = std::max(most, hole->pages());
-                }
-            }
+    unsigned below = kSetFirst[kSets];  // all bins from here on were looked at
+    while (below > 0) {
+        const unsigned word = (below - 1) / kWordBits;
+        const std::uint64_t bits = used_[word] & (~std::uint64_t{0} >> (kWordBits - 1 - (below - 1) % kWordBits));
+        if (bits == 0) {
+            below = word * kWordBits;
+            continue;
+        }
+        below = word * kWordBits + static_cast<unsigned>(std::bit_width(bits)) - 1;
+        const unsigned set = set_of(below);
+        // A hole has less than one alignment more than its room.
+        const unsigned next_class = below - kSetFirst[set] + kLeastClass[set] + 1;
+        if (least_room(next_class) + pages_of(kSetBits[set]) <= most) {
+            below = kSetFirst[set];
+            continue;
+        }
+        for (const VaBlock* hole = heads_[below]; hole != nullptr; hole = hole->free.next) {
+            most = std::max(most, hole->pages());
         }
     }
     return most;
@@ -128,24 +145,17 @@ std::uint64_t HoleBins::largest() const noexcept {
 
 bool HoleBins::validate(std::uint64_t holes) const noexcept {
     std::uint64_t found = 0;
-    for (unsigned s = 0; s < kSets; ++s) {
-        const Set& set = sets_[s];
-        for (unsigned local = 0; local < kBinsPerSet; ++local) {
-            const unsigned power = local >> kBinBits;
-            const bool bit = (set.bins_of[power] >> (local & kBinMask) & 1U) != 0;
-            const VaBlock* prev = nullptr;
-            for (const VaBlock* hole = set.heads[local]; hole != nullptr; prev = hole, hole = hole->free.next) {
-                const bool here = hole->is_hole() && hole->free.prev == prev &&
-                                  hole->bin() == (s << kSetShift | local) &&
-                                  hole->bin() == bin_of(hole->first(), hole->end());
-                if (!here || ++found > holes) {
-                    return false;
-                }
-            }
-            if (bit != (set.heads[local] != nullptr) ||
-                ((set.powers >> power & 1U) != 0) != (set.bins_of[power] != 0)) {
+    for (unsigned bin = 0; bin < kBins; ++bin) {
+        const VaBlock* const* link = &heads_[bin];
+        for (const VaBlock* hole = heads_[bin]; hole != nullptr; link = &hole->free.next, hole = hole->free.next) {
+            const bool here = hole->is_hole() && hole->free.link == link && hole->bin() == bin &&
+                              bin == bin_of(hole->first(), hole->end());
+            if (!here || ++found > holes) {
                 return false;
             }
+        }
+        if (((used_[bin / kWordBits] >> (bin % kWordBits) & 1U) != 0) != (heads_[bin] != nullptr)) {
+            return false;
         }
     }
     return found == holes;

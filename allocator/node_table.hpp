@@ -98,10 +98,10 @@ private:
         return nodes_of(chunk) * sizeof(Node);
     }
     [[nodiscard]] Node* at(std::uint32_t number) const noexcept {
-        // Chunk k begins at number 256 * (2^k - 1).
-        const std::uint32_t chunk_size = std::bit_floor((number >> kFirstLog2) + 1);
-        return chunks_[static_cast<std::size_t>(std::countr_zero(chunk_size))] +
-               (number - ((chunk_size - 1) << kFirstLog2));
+        // Chunk k begins at number 256 * (2^k - 1): with 256 added, the highest bit names the chunk, the others the node.
+        const std::uint32_t shifted = number + (std::uint32_t{1} << kFirstLog2);
+        const unsigned highest = 31U ^ (static_cast<unsigned>(std::countl_zero(shifted)) & 31U);
+        return chunks_[highest - kFirstLog2] + (shifted ^ std::uint32_t{1} << highest);
     }
 
     NodeMemory memory_;

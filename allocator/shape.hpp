@@ -4,6 +4,7 @@
 // Failure: none. Thread-safety: values.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <optional>
 
@@ -24,6 +25,33 @@ struct Shape {
     [[nodiscard]] std::optional<std::uint64_t> place(std::uint64_t first, std::uint64_t end) const noexcept;
     // The highest place of a start within a window of 2^boundary_bits.
     [[nodiscard]] std::uint64_t last_residue() const noexcept;
+    // Is there nothing but size and alignment to it? See PlainShape.
+    [[nodiscard]] bool is_plain() const noexcept { return phase == 0 && boundary_bits >= kPageNumberBits; }
+};
+
+// A shape without phase and boundary: `place` answers what that of the shape does, without a branch on the way.
+class PlainShape {
+public:
+    explicit PlainShape(const Shape& shape) noexcept
+        : pages_(shape.pages),
+          low_bits_((std::uint64_t{1} << shape.alignment_bits) - 1),
+          bottom_up_(shape.direction == VaDirection::kBottomUp) {
+        assert(shape.is_plain());
+    }
+    [[nodiscard]] std::optional<std::uint64_t> place(std::uint64_t first, std::uint64_t end) const noexcept {
+        const std::uint64_t lowest = (first + low_bits_) & ~low_bits_;
+        const std::uint64_t highest =
+            (end - pages_) & ~low_bits_;  // far above `end` where there are fewer pages below it
+        const std::uint64_t start = bottom_up_ ? lowest : highest;
+        const unsigned fits = static_cast<unsigned>(first <= start) & static_cast<unsigned>(start <= end) &
+                              static_cast<unsigned>(pages_ + start <= end);
+        return fits != 0 ? std::optional{start} : std::nullopt;
+    }
+
+private:
+    std::uint64_t pages_;
+    std::uint64_t low_bits_;
+    bool bottom_up_;
 };
 
 inline std::uint64_t Shape::last_residue() const noexcept {

@@ -66,6 +66,12 @@ struct alignas(64) VaBlock {
         return {Va{(first() + guard()) << kPageBits}, Va{(end() - guard()) << kPageBits}};
     }
 
+    // Was it given out, without guards, as this range?
+    [[nodiscard]] bool is_allocated_as(VaRange range) const noexcept {
+        return state() == State::kAllocated && (first() + used.guard) << kPageBits == range.start.raw() &&
+               (end() - used.guard) << kPageBits == range.end.raw();
+    }
+
     void set_first(std::uint64_t first_page) noexcept { key_ = first_page << kItemNumberBits | (key_ & kNumberMask); }
     void set_end(std::uint64_t end_page) noexcept {
         end_and_tags_ = end_page << kTagBits | (end_and_tags_ & ((std::uint64_t{1} << kTagBits) - 1));
@@ -74,14 +80,16 @@ struct alignas(64) VaBlock {
     void set_indexing(Indexing indexing) noexcept { set_tag(kIndexingTag, static_cast<unsigned>(indexing)); }
     void set_bin(unsigned bin) noexcept { set_tag(kBinTag, bin); }
 
-    // States whose members of the union differ; the members are set here.
-    void become_hole() noexcept {
-        set_state(State::kHole);
-        free = {};
+    // Fresh from the pool: its ends and its zone.
+    void begin(std::size_t zone, std::uint64_t first_page, std::uint64_t end_page) noexcept {
+        set_first(first_page);
+        const std::uint64_t indexing_bits = end_and_tags_ & (kIndexingTag.mask << kIndexingTag.shift);
+        end_and_tags_ = end_page << kTagBits | std::uint64_t{zone} << kZoneTag.shift | indexing_bits;
     }
+    // States whose members of the union differ. Those of a hole are set by its bin.
+    void become_hole() noexcept { set_state(State::kHole); }
     void become_allocated(std::uint64_t guard_pages) noexcept {
         set_state(State::kAllocated);
-        used = {};
         used.guard = guard_pages;
     }
     void become_retired(VaWait& waits) noexcept {
@@ -115,7 +123,7 @@ struct alignas(64) VaBlock {
     std::uint64_t* entry = nullptr;  // the word of the address index that holds key()
 
     struct InBin {
-        VaBlock* prev;
+        VaBlock** link;  // what leads here: the head of the list, or `next` of the one before
         VaBlock* next;
     };
     struct InUse {
@@ -126,7 +134,7 @@ struct alignas(64) VaBlock {
         };
     };
     union {
-        InBin free{};  // kHole: neighbours in its bin (hole_bins.hpp)
+        InBin free{};  // kHole: its place in its bin (hole_bins.hpp)
         InUse used;    // all others
     };
     union {
@@ -147,8 +155,8 @@ private:
     static constexpr Tag kStateTag{0, 7};
     static constexpr Tag kIndexingTag{3, 3};
     static constexpr Tag kZoneTag{5, 3};
-    static constexpr Tag kBinTag{7, 0x7FF};
-    static_assert(7 + 11 <= kTagBits);
+    static constexpr Tag kBinTag{8, 0x1FF};
+    static_assert(8 + 9 <= kTagBits);
 
     [[nodiscard]] std::uint64_t tag(Tag which) const noexcept { return end_and_tags_ >> which.shift & which.mask; }
     void set_tag(Tag which, std::uint64_t value) noexcept {

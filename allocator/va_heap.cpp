@@ -29,7 +29,7 @@ constexpr bool whole_pages(std::uint64_t bytes) noexcept {
 }
 
 constexpr bool page_power_of_two(std::uint64_t bytes) noexcept {
-    return std::has_single_bit(bytes) && bytes >= kPageBytes;
+    return (bytes & (bytes - 1)) == 0 && bytes >= kPageBytes;
 }
 
 // Guards are below 2^47 each, so that they can be doubled and added to a size.
@@ -119,7 +119,9 @@ Result<VaHeap, VaError> VaHeap::create(const VaHeapConfig& config) noexcept {
     const VaSlotPolicy policy{.enabled = config.slots, .least_demand = config.slots_from};
     Owner space{::new (memory) VaSpace(config.memory, policy, config.bins), Destroy{config.memory}};
     for (std::size_t zone = 0; zone < kVaZones; ++zone) {
-        if (!config.zones[zone].empty() && !space->partition.open(static_cast<VaZone>(zone), config.zones[zone])) {
+        const auto which = static_cast<VaZone>(zone);
+        if (!config.zones[zone].empty() &&
+            (!space->partition.open(which, config.zones[zone]) || !space->slots.open(which))) {
             return fail(out_of_memory());
         }
     }
@@ -137,9 +139,9 @@ Result<VaRange, VaError> VaHeap::allocate(const VaRequest& request) noexcept {
     return leased->range;
 }
 
-Result<VaLease, VaError> VaHeap::lease_otherwise(const VaRequest& request) noexcept {
-    VaLease leased;
-    if (VaSlots::is_plain(request)) {
+Result<VaLease, VaError> VaHeap::lease_plain(const VaRequest& request) noexcept {
+    if (space_->slots.enabled()) {
+        VaLease leased;
         const VaSlots::Grown grown = space_->slots.grow(request, leased);
         if (grown == VaSlots::Grown::kTaken) {
             return leased;
@@ -148,21 +150,33 @@ Result<VaLease, VaError> VaHeap::lease_otherwise(const VaRequest& request) noexc
             return fail(out_of_memory());
         }
     }
+    Shape shape;
+    shape.pages = request.size >> kPageBits;
+    shape.alignment_bits = page_bits_of(request.alignment);
+    shape.direction = request.direction;
+    return lease_block(request, shape);
+}
+
+Result<VaLease, VaError> VaHeap::lease_otherwise(const VaRequest& request) noexcept {
     const Result<Shape, VaError> shape = shape_of(request);
     if (!shape) {
         return fail(shape.error());
     }
+    return lease_block(request, *shape);
+}
+
+// Where the blocks have no place: what is free in runs is free for everybody, and exactness is worth more than the runs.
+Result<VaPartition::Place, VaError> VaHeap::find_with_runs(const VaRequest& request, const Shape& shape) noexcept {
     VaPartition::Zone& zone = space_->partition.zone(request.zone);
-    VaPartition::Place place = space_->partition.find(zone, *shape);
-    // What is free in runs is free for everybody: exactness is worth more than the runs.
-    if (place.hole == nullptr && !place.out_of_memory && space_->slots.trim(request.zone)) {
-        place = space_->partition.find(zone, *shape);
+    VaPartition::Place place;
+    if (space_->slots.trim(request.zone)) {
+        place = space_->partition.find(zone, shape);
     }
     if (place.hole == nullptr && !place.out_of_memory && space_->slots.free_pages(request.zone) != 0) {
         if (!space_->slots.dissolve_all(request.zone)) {
             return fail(out_of_memory());
         }
-        place = space_->partition.find(zone, *shape);
+        place = space_->partition.find(zone, shape);
     }
     if (place.out_of_memory) {
         return fail(out_of_memory());
@@ -177,14 +191,31 @@ Result<VaLease, VaError> VaHeap::lease_otherwise(const VaRequest& request) noexc
                 zone.counters.retired_bytes + (space_->slots.counters(request.zone).retired_pages << kPageBits),
         });
     }
-    const std::uint64_t first = place.first;
-    const std::uint64_t end = first + shape->pages;
-    if (!space_->waits.reserve(1) || !space_->partition.set_aside(VaPartition::carve_needs(*place.hole, first, end))) {
+    return place;
+}
+
+inline Result<VaLease, VaError> VaHeap::lease_block(const VaRequest& request, const Shape& shape) noexcept {
+    VaSpace& space = *space_;
+    VaPartition::Place place = space.partition.find(space.partition.zone(request.zone), shape);
+    if (place.hole == nullptr) {
+        if (place.out_of_memory) {
+            return fail(out_of_memory());
+        }
+        const auto found = find_with_runs(request, shape);
+        if (!found) {
+            return fail(found.error());
+        }
+        place = *found;
+    }
+    const std::uint64_t end = place.first + shape.pages;
+    if (!space.waits.reserve(1) || !space.partition.set_aside(2)) {
         return fail(out_of_memory());
     }
-    space_->waits.add(1);
-    const VaBlock& block = space_->partition.carve(*place.hole, first, end, request.guard >> kPageBits);
-    return VaLease{block.range(), VaSpace::handle_of(block)};
+    space.waits.add(1);
+    const std::uint64_t guard = request.guard >> kPageBits;
+    const VaBlock& block = space.partition.carve(*place.hole, place.first, end, guard);
+    const Va start{(place.first + guard) << kPageBits};
+    return VaLease{{start, start + request.size}, VaSpace::handle_of(block)};
 }
 
 Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard) noexcept {
@@ -201,7 +232,13 @@ Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard)
     if (zone == nullptr || range.start.raw() < guard || first < zone->first || end > zone->end) {
         return fail(bad_request("no zone contains the range with its guards"));
     }
-    if (const std::optional<VaPiece> occupant = space_->occupant(first, end)) {
+    VaBlock* block = partition.block_at(first);
+    // Where a range comes back to the slot that it was in, as in a replay of captured addresses, the run stays.
+    if (guard == 0 && block->state() == VaBlock::State::kSlots &&
+        space_->slots.take_at(space_->slots.run_of(block->run()), range)) {
+        return range;
+    }
+    if (const std::optional<VaPiece> occupant = space_->occupant(*block, first, end)) {
         return fail(VaError{
             .code = VaError::Code::kOccupied,
             .why = occupant->state == VaBlock::State::kRetired ? "a range that waits for fences is in the way"
@@ -209,17 +246,21 @@ Result<VaRange, VaError> VaHeap::allocate_at(VaRange range, std::uint64_t guard)
             .occupant = occupant->whole(),
         });
     }
-    // Where a range comes back to the slot that it was in, as in a replay of captured addresses, the run stays.
-    if (const VaBlock* block = partition.block_at(first);
-        guard == 0 && block->state() == VaBlock::State::kSlots &&
-        space_->slots.take_at(space_->slots.run_of(block->run()), range)) {
-        return range;
-    }
-    if (!space_->waits.reserve(1) || !space_->clear_of_runs(first, end, 2)) {
+    if (!space_->waits.reserve(1)) {
         return fail(out_of_memory());
     }
+    if (block->is_hole() && end <= block->end()) {
+        if (!partition.set_aside(2)) {
+            return fail(out_of_memory());
+        }
+    } else {
+        if (!space_->clear_of_runs(first, end, 2)) {
+            return fail(out_of_memory());
+        }
+        block = partition.block_at(first);
+    }
     space_->waits.add(1);
-    return partition.carve(*partition.block_at(first), first, end, guard >> kPageBits).range();
+    return partition.carve(*block, first, end, guard >> kPageBits).range();
 }
 
 void VaHeap::release(VaRange range) noexcept {
@@ -232,6 +273,9 @@ Result<void, VaError> VaHeap::release_checked(VaRange range) noexcept {
 }
 
 Result<void, VaError> VaHeap::release_otherwise(VaRange range, VaHandle handle) noexcept {
+    if (space_->release_block(range, handle)) {
+        return {};
+    }
     const VaOwned owned = space_->owned(range, handle);
     if (!owned) {
         return fail(not_allocated(*space_, range));

@@ -20,11 +20,12 @@
 //               what is free in runs of slots, each run is looked at, and those with something free are dissolved: once
 //               for each range. In numbers: va_heap.md, va_slots.md.
 //   Placement   Small before large: a hole that is small, or lies in a small aligned window. So 2 MiB windows stay
-//               whole while there is room in windows that are in use. A run of slots is placed as one request. The
-//               direction decides between equals, and at which end of a hole or a run the range begins; it is a
-//               preference, not "the highest place of all". See va_heap.md.
-//   Memory      A slot: about 4 B where its size is common. A block (all others, and holes): 64 B and about 13 for its
-//               place in the index of addresses. The heap: 45 KiB. From `VaHeapConfig::memory`; kept until it ends.
+//               whole while there is room in windows that are in use. A run of slots is placed as one request, and what
+//               becomes free in it is used first. The direction decides between equals, and at which end of a hole or
+//               a run the range begins; it is a preference, not "the highest place of all". See va_heap.md.
+//   Memory      A slot: about 4 B where its size is common, some 200 where it is the only one of its run. A block (all
+//               others, and holes): 64 B and about 13 for its place in the index of addresses. The heap: 1.5 KiB,
+//               and 34 KiB for each zone. From `VaHeapConfig::memory`; kept until it ends.
 //   Thread-safety: none; the VM's lock covers it.
 //
 // What it does not do: map anything, know BOs, or wait.
@@ -37,6 +38,7 @@
 #include <optional>
 
 #include "allocator/node_memory.hpp"
+#include "allocator/shape.hpp"
 #include "allocator/va_partition.hpp"
 #include "allocator/va_request.hpp"
 #include "allocator/va_slots.hpp"
@@ -82,10 +84,13 @@ public:
     // The same, with the handle.
     [[nodiscard]] Result<VaLease, VaError> lease(const VaRequest& request) noexcept {
         VaLease lease;
-        if (VaSlots::is_plain(request) && space_->slots.take(request, lease)) {
+        if (!VaSlots::is_plain(request)) {
+            return lease_otherwise(request);
+        }
+        if (space_->slots.take(request, lease)) {
             return lease;
         }
-        return lease_otherwise(request);
+        return lease_plain(request);
     }
 
     // Exactly `range`, in whichever zone contains it with its guards. kOccupied names the lowest allocation in the way.
@@ -153,8 +158,13 @@ private:
 
     explicit VaHeap(Owner space) noexcept;
 
-    // What no free slot serves: a request that breaks a rule, one that needs a new run, and all that go to the blocks.
+    // A plain request for which no slot is at hand: from a new run, or from the blocks.
+    [[nodiscard]] Result<VaLease, VaError> lease_plain(const VaRequest& request) noexcept;
+    // One that is not plain, or breaks a rule.
     [[nodiscard]] Result<VaLease, VaError> lease_otherwise(const VaRequest& request) noexcept;
+    [[nodiscard]] Result<VaLease, VaError> lease_block(const VaRequest& request, const Shape& shape) noexcept;
+    [[nodiscard]] Result<VaPartition::Place, VaError> find_with_runs(const VaRequest& request,
+                                                                     const Shape& shape) noexcept;
     // What no slot's handle leads to: blocks, and all that must be searched for.
     [[nodiscard]] Result<void, VaError> release_otherwise(VaRange range, VaHandle handle) noexcept;
     [[nodiscard]] static VaAllocation describe(const VaPiece& piece) noexcept;

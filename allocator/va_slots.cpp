@@ -3,65 +3,132 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <new>
+#include <utility>
 
 namespace granule {
 
-static_assert(sizeof(VaSlotRun) == 192 || sizeof(void*) != 8, "a header of a cache line, and two of slacks");
+static_assert(sizeof(VaSlotRun) == 128 || sizeof(void*) != 8, "a header of a cache line, and one of slacks");
 
 namespace {
 
 // A run takes at most this part of what is in use in its zone, or so many pages where little is: the slots of a run that
-// nobody has are a small part of the span. Where few allocations share them, a smaller one.
+// nobody has are a small part of the span. Where few things share them, a smaller one. But a run of one slot can be made
+// for all that may be idle.
 constexpr unsigned kMostPartLog2 = 7;
-constexpr unsigned kMostPartOfFewLog2 = 8;
+constexpr unsigned kMostPartOfFewLog2 = 9;
 constexpr std::uint64_t kFew = 2048;
 constexpr std::uint64_t kAlwaysPages = 64;
 constexpr std::uint32_t kLeastSlots = 2;
+// New slots are at most this part of those that the class has; or more, where all of the run is no more than such a part
+// of what is in use.
+constexpr unsigned kGrowthLog2 = 1;
+constexpr unsigned kTinyPartLog2 = 12;
+// Free slots of an octave may have this part of what is in use. Beyond that, runs of one slot go back, at most so many at
+// once. Where there is none to give back, some more is borne, or else each release would look for one.
+constexpr std::uint64_t kIdlePart = 48;
+constexpr unsigned kMostGivenBack = 4;
+constexpr unsigned kMorePartLog2 = 4;
 // A run in a gap has at least this part of the slots that were wanted.
 constexpr unsigned kLeastPartLog2 = 2;
 // A hole that is larger than this part of what is in use is the open, not a gap.
 constexpr unsigned kOpenPartLog2 = 3;
-// New slots are at most this part of those that the class has; or more, where all of the run is no more than such a part
-// of what is in use.
-constexpr unsigned kGrowthLog2 = 2;
-constexpr unsigned kTinyPartLog2 = 12;
 
-// So that whatever alignment divides the stride holds for all slots.
-unsigned alignment_bits_of(std::uint32_t stride) noexcept {
-    constexpr unsigned kMost = static_cast<unsigned>(std::countr_zero(VaSlots::kMostAlignment)) - kPageBits;
-    return std::min(static_cast<unsigned>(std::countr_zero(stride)), kMost);
+std::uint64_t most_idle_of(std::uint64_t used) noexcept {
+    return std::max(used / kIdlePart, kAlwaysPages);
 }
 
 }  // namespace
 
 VaSlots::VaSlots(NodeMemory memory, VaPartition& partition, VaWaits& waits, VaSlotPolicy policy) noexcept
-    : partition_(partition), waits_(waits), policy_(policy), runs_(memory) {}
+    : memory_(memory), partition_(partition), waits_(waits), policy_(policy), runs_(memory) {
+    policy_.least_demand = std::min<std::uint32_t>(policy.least_demand, std::numeric_limits<std::uint16_t>::max());
+}
+
+VaSlots::~VaSlots() {
+    for (Zone* zone : zones_) {
+        if (zone != nullptr) {
+            memory_.release(memory_.context, zone, sizeof(Zone), alignof(Zone));
+        }
+    }
+}
+
+bool VaSlots::open(VaZone zone) noexcept {
+    if (!policy_.enabled) {
+        return true;
+    }
+    void* const memory = memory_.allocate(memory_.context, sizeof(Zone), alignof(Zone));
+    if (memory == nullptr) {
+        return false;
+    }
+    zones_[static_cast<std::size_t>(zone)] = ::new (memory) Zone;
+    return true;
+}
+
+std::uint64_t VaSlots::zones_bytes() const noexcept {
+    const auto open = static_cast<std::uint64_t>(
+        std::count_if(zones_.begin(), zones_.end(), [](const Zone* zone) { return zone != nullptr; }));
+    return open * sizeof(Zone);
+}
+
+VaSlotCounters VaSlots::counters(VaZone which) const noexcept {
+    const Zone* const zone = zones_[static_cast<std::size_t>(which)];
+    if (zone == nullptr) {
+        return {};
+    }
+    return {.used_pages = zone->run_pages - zone->free_pages - zone->retired_pages,
+            .retired = zone->retired,
+            .retired_pages = zone->retired_pages,
+            .runs = zone->runs,
+            .run_pages = zone->run_pages};
+}
+
+std::uint64_t VaSlots::allocations(VaZone zone) const noexcept {
+    std::uint64_t taken = 0;
+    for (std::uint32_t number = 0; number < runs_.touched(); ++number) {
+        const VaSlotRun& run = runs_[number];
+        taken += run.zone == zone ? static_cast<std::uint64_t>(std::popcount(run.taken)) : 0;
+    }
+    return taken;
+}
+
+std::uint64_t VaSlots::used_pages(VaZone zone) const noexcept {
+    return (partition_.zone(zone).counters.used_bytes >> kPageBits) + counters(zone).used_pages;
+}
 
 VaSlots::Grown VaSlots::grow(const VaRequest& request, VaLease& lease) noexcept {
-    const unsigned size_class = class_of(request);
-    if (!policy_.enabled) {
+    Zone* const zone = zones_[static_cast<std::size_t>(request.zone)];
+    if (zone == nullptr) {
         return Grown::kNotHere;
     }
-    auto& classes = classes_[static_cast<std::size_t>(request.zone)];
-    const std::uint64_t alignment = request.alignment >> kPageBits;
-    const std::size_t last = std::min<std::size_t>(size_class + kBorrowed, VaSlotClass::kClasses - 1);
-    for (std::size_t larger = size_class + 1; larger <= last; ++larger) {
-        Class& lender = classes[larger];
-        if (lender.room != nullptr && (lender.room->stride & (alignment - 1)) == 0) {
-            lease = take_from(lender, *lender.room, request);
+    const unsigned own = class_of(request);
+    Class& mine = zone->classes[own];
+    if (prefer_aligned(mine, request.alignment) && take_from(*zone, own, request, lease)) {
+        return Grown::kTaken;
+    }
+    // `take` does not look across a word of bits, nor behind a class whose slots are not aligned.
+    const unsigned last = std::min<unsigned>(own + kBorrowed, VaSlotClass::kClasses - 1);
+    for (unsigned near = own + 1; near <= last; ++near) {
+        if (zone->classes[near].loaded != 0 && take_from(*zone, near, request, lease)) {
             return Grown::kTaken;
         }
     }
-    Class& mine = classes[size_class];
     if (mine.misses < policy_.least_demand) {
         ++mine.misses;
         return Grown::kNotHere;
     }
-    const Grown made = make_run(request, size_class, mine);
-    if (made == Grown::kTaken) {
-        lease = take_from(mine, *mine.room, request);
+    return make_run(request, own, lease);
+}
+
+bool VaSlots::prefer_aligned(Class& in, std::uint64_t alignment) noexcept {
+    for (std::uint32_t i = in.loaded; i-- > 0;) {
+        const std::uint32_t name = in.magazine[i];
+        if (((run_at(name).page_of(slot_in(name)) << kPageBits) & (alignment - 1)) == 0) {
+            std::swap(in.magazine[i], in.magazine[in.loaded - 1]);
+            return true;
+        }
     }
-    return made;
+    return false;
 }
 
 bool VaSlots::take_at(VaSlotRun& run, VaRange range) noexcept {
@@ -69,11 +136,22 @@ bool VaSlots::take_at(VaSlotRun& run, VaRange range) noexcept {
     const std::uint64_t pages = range.size() >> kPageBits;
     const unsigned slot = run.slot_at(first);
     const bool fits = run.page_of(slot) == first && pages <= run.stride && run.stride <= 2 * pages &&
-                      run.stride - pages <= std::numeric_limits<std::uint16_t>::max();
-    if (!fits || (run.free >> slot & 1) == 0) {
+                      run.can_have_slack(run.stride - pages);
+    if (!fits || !run.is_free(slot)) {
         return false;
     }
-    take_slot(class_of(run), run, slot, pages);
+    Zone& zone = zone_of(run);
+    Class& in = zone.classes[run.size_class];
+    const std::uint64_t bit = std::uint64_t{1} << slot;
+    if ((run.listed & bit) == 0) {
+        unload(zone, run);
+    }
+    run.listed ^= bit;
+    if (run.listed == 0) {
+        unlist(in, run);
+    }
+    occupy(zone, run, slot, pages);
+    loaded_less(zone, run.size_class);
     return true;
 }
 
@@ -82,11 +160,11 @@ bool VaSlots::take_at(VaSlotRun& run, VaRange range) noexcept {
 VaSlots::RunPlace VaSlots::place_run(const VaRequest& request, std::uint32_t stride, std::uint64_t most_slots,
                                      std::uint64_t used) noexcept {
     VaPartition::Zone& zone = partition_.zone(request.zone);
+    const unsigned alignment_bits = static_cast<unsigned>(std::countr_zero(request.alignment)) - kPageBits;
     RunPlace open;
-    const auto least_slots = std::max<std::uint64_t>(most_slots >> kLeastPartLog2, kLeastSlots);
+    const auto least_slots = std::max<std::uint64_t>(most_slots >> kLeastPartLog2, 1);
     for (std::uint64_t slots = most_slots; slots >= least_slots; slots /= 2) {
-        const Shape shape{
-            .pages = slots * stride, .alignment_bits = alignment_bits_of(stride), .direction = request.direction};
+        const Shape shape{.pages = slots * stride, .alignment_bits = alignment_bits, .direction = request.direction};
         const VaPartition::Place place = partition_.find(zone, shape);
         if (place.hole == nullptr) {
             continue;
@@ -102,20 +180,29 @@ VaSlots::RunPlace VaSlots::place_run(const VaRequest& request, std::uint32_t str
     return open;
 }
 
-VaSlots::Grown VaSlots::make_run(const VaRequest& request, unsigned size_class, Class& in) noexcept {
-    const VaPartition::Zone& zone = partition_.zone(request.zone);
-    VaSlotCounters& counters = counters_[static_cast<std::size_t>(request.zone)];
+VaSlots::Grown VaSlots::make_run(const VaRequest& request, unsigned size_class, VaLease& lease) noexcept {
+    Zone& zone = *zones_[static_cast<std::size_t>(request.zone)];
+    Class& in = zone.classes[size_class];
     const std::uint32_t stride = VaSlotClass::stride_of(size_class);
-    const std::uint64_t used = (zone.counters.used_bytes >> kPageBits) + counters.used_pages;
-    const bool few = zone.counters.allocations + counters.allocations < kFew;
-    const std::uint64_t most_pages = std::max(used >> (few ? kMostPartOfFewLog2 : kMostPartLog2), kAlwaysPages);
-    const auto wanted =
-        std::max<std::uint64_t>({in.slots >> kGrowthLog2, (used >> kTinyPartLog2) / stride, kLeastSlots});
-    const std::uint64_t most = std::min({wanted, most_pages / stride, std::uint64_t{VaSlotRun::kMostSlots}});
-    if (most < kLeastSlots) {
+    const std::uint64_t used = used_pages(request.zone);
+    Octave& octave = zone.octaves[size_class / kOctave];
+    octave.most = most_idle_of(used);
+    const std::uint64_t slack = stride - (request.size >> kPageBits);
+    if (stride <= VaSlotRun::kMostNarrowStride && slack > std::numeric_limits<std::uint8_t>::max()) {
         return Grown::kNotHere;
     }
-    const RunPlace place = place_run(request, stride, std::bit_floor(most), used);
+    if (stride > octave.most || runs_.in_use() >= kMostRuns) {
+        return Grown::kNotHere;
+    }
+    const unsigned part = waits_.things() < kFew ? kMostPartOfFewLog2 : kMostPartLog2;
+    const std::uint64_t room = octave.most - std::min(octave.idle, octave.most);
+    const std::uint64_t most_pages = std::min(std::max(used >> part, kAlwaysPages), room);
+    const auto wanted =
+        std::max<std::uint64_t>({in.slots >> kGrowthLog2, (used >> kTinyPartLog2) / stride, kLeastSlots});
+    const bool wide = stride > VaSlotRun::kMostNarrowStride;
+    const std::uint64_t most =
+        std::min({wanted, most_pages / stride, std::uint64_t{wide ? VaSlotRun::kMostWide : VaSlotRun::kMostSlots}});
+    const RunPlace place = place_run(request, stride, std::bit_floor(std::max<std::uint64_t>(most, 1)), used);
     if (place.hole == nullptr) {
         return Grown::kNotHere;
     }
@@ -126,72 +213,207 @@ VaSlots::Grown VaSlots::make_run(const VaRequest& request, unsigned size_class, 
         return Grown::kOutOfMemory;
     }
     const std::uint32_t number = runs_.take();
-    partition_.become_slots(partition_.carve(*place.hole, place.first, end, 0), number);
+    VaBlock& block = partition_.carve(*place.hole, place.first, end, 0);
+    partition_.become_slots(block, number);
     VaSlotRun& run = runs_[number];
+    run.block = block.number();
     run.first = place.first;
     run.stride = stride;
     run.number = number;
     run.slots = static_cast<std::uint8_t>(slots);
     run.size_class = static_cast<std::uint8_t>(size_class);
     run.zone = request.zone;
-    run.free = run.all();
+    run.wide = wide ? 1 : 0;
     run.taken = 0;
+    run.waiting = 0;
+    run.listed = 0;
     run.waits = nullptr;
     waits_.add(slots);
     in.slots += static_cast<std::uint32_t>(slots);
-    ++counters.runs;
-    counters.run_pages += run.pages();
-    list_first(in, run);
+    ++zone.runs;
+    zone.run_pages += run.pages();
+    zone.free_pages += run.pages();
+    octave.idle += run.pages();
+    const unsigned slot = request.direction == VaDirection::kTopDown ? static_cast<unsigned>(slots) - 1 : 0;
+    occupy(zone, run, slot, request.size >> kPageBits);
+    if (slots > 1) {
+        list(in, run, run.free());
+        if (in.loaded == 0) {
+            reload(zone, size_class, request.direction);
+        }
+    }
+    const Va start{run.page_of(slot) << kPageBits};
+    lease = {{start, start + request.size}, handle_of(run, slot)};
     return Grown::kTaken;
 }
 
-// One empty run a class stays, so that a caller who takes and gives back one range does not make and end a run each time.
-void VaSlots::become_empty(VaSlotRun& run) noexcept {
-    Class& in = class_of(run);
-    VaSlotRun* const spare = in.spare;
-    in.spare = &run;
-    if (spare != nullptr && spare != &run && spare->free == spare->all()) {
-        give_back(*spare);
+void VaSlots::settle(VaZone which, unsigned size_class) noexcept {
+    Zone& zone = *zones_[static_cast<std::size_t>(which)];
+    Class& in = zone.classes[size_class];
+    if (in.loaded == kMagazine) {
+        spill(zone, size_class, kMagazine - kReload);
+    }
+    Octave& octave = zone.octaves[size_class / kOctave];
+    if (octave.idle <= octave.most) {
+        return;
+    }
+    octave.most = most_idle_of(used_pages(which));
+    for (unsigned i = 0; i < kMostGivenBack && octave.idle > octave.most; ++i) {
+        const unsigned from = lavish(zone, size_class);
+        if (from == kNone) {
+            // What cannot go back is not looked at again at every release.
+            octave.most = octave.idle + (octave.idle >> kMorePartLog2);
+            return;
+        }
+        Class& its = zone.classes[from];
+        VaSlotRun& run = run_at(its.magazine[0]);
+        std::copy(its.magazine.begin() + 1, its.magazine.begin() + its.loaded, its.magazine.begin());
+        --its.loaded;
+        give_back(run);
+        loaded_less(zone, from);
     }
 }
 
+bool VaSlots::oldest_is_a_run(const Class& in) noexcept {
+    return in.loaded != 0 && run_at(in.magazine[0]).slots == 1;
+}
+
+// Itself, if the class has another slot or can borrow one; or the largest of the octave.
+unsigned VaSlots::lavish(const Zone& zone, unsigned size_class) noexcept {
+    const std::uint64_t near = zone.loaded[size_class / kWordBits] >> (size_class % kWordBits) & kNear;
+    if ((near != 1 || zone.classes[size_class].loaded > 1) && oldest_is_a_run(zone.classes[size_class])) {
+        return size_class;
+    }
+    const unsigned octave = size_class & ~(kOctave - 1);
+    for (unsigned each = octave + kOctave; each-- > octave;) {
+        if (oldest_is_a_run(zone.classes[each])) {
+            return each;
+        }
+    }
+    return kNone;
+}
+
+void VaSlots::loaded_less(Zone& zone, unsigned size_class) noexcept {
+    const Class& in = zone.classes[size_class];
+    if (in.loaded != 0) {
+        return;
+    }
+    zone.loaded[size_class / kWordBits] &= ~(std::uint64_t{1} << (size_class % kWordBits));
+    if (in.room != kNone) {
+        reload(zone, size_class, VaDirection::kTopDown);
+    }
+}
+
+void VaSlots::spill(Zone& zone, unsigned size_class, std::uint32_t count) noexcept {
+    Class& in = zone.classes[size_class];
+    const std::array<std::uint32_t, kMagazine> spilled = in.magazine;
+    std::copy(in.magazine.begin() + count, in.magazine.begin() + in.loaded, in.magazine.begin());
+    in.loaded -= count;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        VaSlotRun& run = run_at(spilled[i]);
+        list(in, run, std::uint64_t{1} << slot_in(spilled[i]));
+        if (run.listed == run.all()) {
+            give_back(run);
+        }
+    }
+    loaded_less(zone, size_class);
+}
+
+void VaSlots::reload(Zone& zone, unsigned size_class, VaDirection direction) noexcept {
+    Class& in = zone.classes[size_class];
+    VaSlotRun& run = runs_[in.room];
+    // The last one in is the first one out.
+    std::array<unsigned, kReload> slots{};
+    std::uint32_t count = 0;
+    const std::uint32_t most = std::min(kReload, kMagazine - 1 - in.loaded);
+    for (; count < most && run.listed != 0; ++count) {
+        const auto lowest = static_cast<unsigned>(std::countr_zero(run.listed));
+        const auto highest = static_cast<unsigned>(std::bit_width(run.listed)) - 1;
+        slots[count] = direction == VaDirection::kTopDown ? highest : lowest;
+        run.listed ^= std::uint64_t{1} << slots[count];
+    }
+    if (run.listed == 0) {
+        unlist(in, run);
+    }
+    while (count != 0) {
+        in.magazine[in.loaded++] = name_of(run, slots[--count]);
+    }
+    zone.loaded[size_class / kWordBits] |= std::uint64_t{1} << (size_class % kWordBits);
+}
+
+void VaSlots::unload(Zone& zone, VaSlotRun& run) noexcept {
+    Class& in = zone.classes[run.size_class];
+    const std::uint64_t loaded = run.free() & ~run.listed;
+    if (loaded == 0) {
+        return;
+    }
+    const auto end = in.magazine.begin() + in.loaded;
+    const auto kept =
+        std::remove_if(in.magazine.begin(), end, [&](std::uint32_t name) { return name >> kSlotBits == run.number; });
+    in.loaded = static_cast<std::uint32_t>(kept - in.magazine.begin());
+    list(in, run, loaded);
+}
+
+// What was full until now comes first: it is nearly full, and others become empty meanwhile.
+void VaSlots::list(Class& in, VaSlotRun& run, std::uint64_t slots) noexcept {
+    const bool was_listed = run.listed != 0;
+    run.listed |= slots;
+    if (was_listed) {
+        return;
+    }
+    run.prev = kNone;
+    run.next = in.room;
+    if (in.room != kNone) {
+        runs_[in.room].prev = run.number;
+    }
+    in.room = run.number;
+    in.least = 1;
+}
+
+void VaSlots::unlist(Class& in, VaSlotRun& run) noexcept {
+    (run.prev == kNone ? in.room : runs_[run.prev].next) = run.next;
+    if (run.next != kNone) {
+        runs_[run.next].prev = run.prev;
+    }
+    in.least = in.room != kNone ? 1 : 0;
+}
+
 void VaSlots::give_back(VaSlotRun& run) noexcept {
-    VaBlock& block = *partition_.block_at(run.first);
+    VaBlock& block = *partition_.find_block(run.block);
     end(run);
     partition_.release(block);
 }
 
 void VaSlots::end(VaSlotRun& run) noexcept {
-    Class& in = class_of(run);
-    VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
-    if (run.free != 0) {
+    Zone& zone = zone_of(run);
+    Class& in = zone.classes[run.size_class];
+    if (run.listed != 0) {
         unlist(in, run);
-    }
-    if (in.spare == &run) {
-        in.spare = nullptr;
     }
     in.slots -= run.slots;
     if (in.slots == 0) {
         in.misses = 0;
     }
     waits_.remove(run.slots);
-    --counters.runs;
-    counters.run_pages -= run.pages();
-    run.free = 0;
+    --zone.runs;
+    zone.run_pages -= run.pages();
+    zone.octaves[run.size_class / kOctave].idle -= run.pages();
+    zone.free_pages -= run.pages();  // but for what has an owner or waits: `dissolve` adds it before
     run.taken = 0;
+    run.waiting = 0;
+    run.listed = 0;
     run.slots = 0;
     runs_.give_back(run.number);
 }
 
 void VaSlots::retire(Place place, VaWait& wait) noexcept {
     VaSlotRun& run = *place.run;
-    VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
-    const std::uint64_t pages = run.pages_of(place.slot);
-    --counters.allocations;
-    counters.used_pages -= pages;
-    ++counters.retired;
-    counters.retired_pages += pages;
-    run.taken &= ~(std::uint64_t{1} << place.slot);
+    Zone& zone = zone_of(run);
+    const std::uint64_t bit = std::uint64_t{1} << place.slot;
+    ++zone.retired;
+    zone.retired_pages += run.pages_of(place.slot);
+    run.taken ^= bit;
+    run.waiting |= bit;
     wait.page = run.page_of(place.slot);
     wait.run = &run;
     wait.prev = nullptr;
@@ -204,155 +426,16 @@ void VaSlots::retire(Place place, VaWait& wait) noexcept {
 
 void VaSlots::release_retired(VaWait& wait) noexcept {
     VaSlotRun& run = *wait.run;
-    VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
+    Zone& zone = zone_of(run);
     const unsigned slot = run.slot_at(wait.page);
-    --counters.retired;
-    counters.retired_pages -= run.pages_of(slot);
+    --zone.retired;
+    zone.retired_pages -= run.pages_of(slot);
+    run.waiting ^= std::uint64_t{1} << slot;
     (wait.prev == nullptr ? run.waits : wait.prev->next) = wait.next;
     if (wait.next != nullptr) {
         wait.next->prev = wait.prev;
     }
-    become_free(run, slot);
-}
-
-bool VaSlots::trim(VaZone zone) noexcept {
-    if (counters(zone).runs == 0) {
-        return false;
-    }
-    bool any = false;
-    for (const Class& each : classes_[static_cast<std::size_t>(zone)]) {  // S6
-        if (each.spare != nullptr && each.spare->free == each.spare->all()) {
-            give_back(*each.spare);
-            any = true;
-        }
-    }
-    return any;
-}
-
-std::uint64_t VaSlots::dissolve_needs(const VaSlotRun& run) noexcept {
-    // Every range, what is free behind it, and what is free before the first.
-    return 2 * static_cast<std::uint64_t>(std::popcount(~run.free & run.all())) + 1;
-}
-
-//      block:  | slot 0    | slot 1    | slot 2    | slot 3    |
-//      blocks: |  range |h |   range   |   hole    |  range  |h|
-//
-// The run becomes a hole first, out of which its ranges are carved; the holes join with what is free beside the run.
-void VaSlots::dissolve(VaSlotRun& run) noexcept {
-    const std::uint64_t taken = run.taken;
-    const std::uint64_t retired = run.retired();
-    VaWait* waits = run.waits;
-    VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
-    const VaSlotRun was = run;
-    give_back(run);
-    for (std::uint64_t owned = taken | retired; owned != 0; owned &= owned - 1) {
-        const auto slot = static_cast<unsigned>(std::countr_zero(owned));
-        const std::uint64_t first = was.page_of(slot);
-        const std::uint64_t pages = was.pages_of(slot);
-        waits_.add(1);
-        partition_.carve(*partition_.block_at(first), first, first + pages, 0);
-        if ((taken >> slot & 1) != 0) {
-            --counters.allocations;
-            counters.used_pages -= pages;
-        } else {
-            --counters.retired;
-            counters.retired_pages -= pages;
-        }
-    }
-    for (; waits != nullptr; waits = waits->next) {
-        waits->run = nullptr;
-        partition_.retire(*partition_.block_at(waits->page), *waits);
-    }
-}
-
-bool VaSlots::dissolve_all(VaZone zone) noexcept {
-    std::uint64_t needs = 0;
-    const auto for_each = [&](auto&& call) noexcept {
-        for (std::uint32_t number = 0; number < runs_.touched(); ++number) {
-            VaSlotRun& run = runs_[number];
-            if (run.slots != 0 && run.zone == zone && has_hole(run)) {
-                call(run);
-            }
-        }
-    };
-    for_each([&](const VaSlotRun& run) noexcept { needs += dissolve_needs(run); });
-    if (!partition_.set_aside(needs)) {
-        return false;
-    }
-    for_each([&](VaSlotRun& run) noexcept { dissolve(run); });
-    return true;
-}
-
-bool VaSlots::has_hole(const VaSlotRun& run) noexcept {
-    if (run.free != 0) {
-        return true;
-    }
-    return std::any_of(run.slack.begin(), run.slack.begin() + run.slots,
-                       [](std::uint16_t slack) { return slack != 0; });
-}
-
-bool VaSlots::validate() noexcept {
-    std::array<VaSlotCounters, kVaZones> recount{};
-    std::uint64_t listed = 0;
-    std::uint64_t with_room = 0;
-    for (std::uint32_t number = 0; number < runs_.touched(); ++number) {
-        const VaSlotRun& run = runs_[number];
-        if (run.slots == 0) {
-            if ((run.free | run.taken) != 0) {
-                return false;
-            }
-            continue;
-        }
-        const VaBlock* block = partition_.block_at(run.first);
-        const bool is_block = block != nullptr && block->state() == VaBlock::State::kSlots && block->run() == number &&
-                              block->first() == run.first && block->pages() == run.pages();
-        const bool is_class = run.number == number && run.stride == VaSlotClass::stride_of(run.size_class) &&
-                              run.slots <= VaSlotRun::kMostSlots;
-        const bool is_kept = run.free != run.all() || class_of(run).spare == &run;
-        if (!is_block || !is_class || !is_kept || (run.free & run.taken) != 0 ||
-            ((run.free | run.taken) & ~run.all()) != 0) {
-            return false;
-        }
-        VaSlotCounters& counters = recount[static_cast<std::size_t>(run.zone)];
-        ++counters.runs;
-        counters.run_pages += run.pages();
-        for (unsigned slot = 0; slot < run.slots; ++slot) {
-            if ((run.taken >> slot & 1) != 0) {
-                ++counters.allocations;
-                counters.used_pages += run.pages_of(slot);
-            } else if ((run.retired() >> slot & 1) != 0) {
-                ++counters.retired;
-                counters.retired_pages += run.pages_of(slot);
-            }
-        }
-        std::uint64_t waiting = 0;
-        for (const VaWait* wait = run.waits; wait != nullptr; wait = wait->next) {
-            const unsigned slot = run.slot_at(wait->page);
-            if (wait->run != &run || slot >= run.slots || run.page_of(slot) != wait->page ||
-                (waiting >> slot & 1) != 0) {
-                return false;
-            }
-            waiting |= std::uint64_t{1} << slot;
-        }
-        if (waiting != run.retired()) {
-            return false;
-        }
-        with_room += run.free != 0 ? 1 : 0;
-    }
-    for (std::size_t zone = 0; zone < kVaZones; ++zone) {
-        for (std::size_t size_class = 0; size_class < VaSlotClass::kClasses; ++size_class) {
-            const VaSlotRun* prev = nullptr;
-            for (const VaSlotRun* run = classes_[zone][size_class].room; run != nullptr;
-                 prev = run, run = run->behind) {
-                const bool belongs = run->slots != 0 && run->free != 0 && run->prev == prev &&
-                                     run->size_class == size_class && static_cast<std::size_t>(run->zone) == zone;
-                if (!belongs || ++listed > with_room) {
-                    return false;
-                }
-            }
-        }
-    }
-    return listed == with_room && recount == counters_;
+    become_free(zone, run, slot);
 }
 
 }  // namespace granule

@@ -1,31 +1,39 @@
 // Runs of equal slots: what most requests of a VaHeap are served from, with a count of zeroes and one bit.
 //
-// A run is a block (va_block.hpp) that is cut into up to 64 slots of one size class. A mask says which are free, another
-// which have an owner; those in neither wait for fences.
+// A run is a block (va_block.hpp) that is cut into up to 64 slots of one size class. A mask says which have an owner,
+// another which wait for fences; all others are free.
 //
-//      block:   |  slot 0   |  slot 1   |  slot 2   |  slot 3   |    ->  free  0 0 1 0
-//               | range    ~| range     | free      | waiting  ~|        taken 1 1 0 0 (slot 0 first)
+//      block:   |  slot 0   |  slot 1   |  slot 2   |  slot 3   |    ->  taken    1 1 0 0  (slot 0 first)
+//               | range    ~| range     | free      | waiting  ~|        waiting  0 0 0 1
 //                         `- slack: the pages of the slot beyond the exact range; nobody's
 //
 // Classes. 16 an octave: the sizes (m << s, (m + 1) << s] pages with m from 16 to 31, and below 16 pages each size by
-// itself. The stride of a class is its largest size. Where the size is a multiple of the alignment so is the stride, and
-// runs begin at multiples of the largest power of two that divides the stride (up to 2 MiB): 4 KiB, 64 KiB and 2 MiB
-// alignment come for free.
+// itself. The stride of a class is its largest size. A slot serves every request whose size it holds and whose alignment
+// its start has.
+//
+// Magazines. Each class has up to 27 free slots at hand, the last one that was given back on top. `take` looks at four
+// bits, "which of my class and the next three has any", and pops; `release` pushes. Only when a magazine is full or empty
+// are slots moved to or from the masks of their runs ("listed"). What is free stays in its class, not joined with its
+// neighbours, large ranges too (runs of one slot): so that a range of nearly the same size finds it. How much may be so
+// is bounded: a part of what is in use, for each octave of sizes.
 //
 // What is here is a fast path. VaHeap decides what may go through it (`plain` requests), falls back on the blocks, and
-// dissolves runs where the difference between a slot and a block could be seen: va_heap.md.
+// dissolves runs where the difference between a slot and a block could be seen: va_slots.md.
 //
 // Invariants
-//   S1  A run is a block in the state kSlots that knows the run, of slots * stride pages.
+//   S1  A run is a block in the state kSlots, of slots * stride pages; they know each other.
 //   S2  A slot is free, taken or retired; slots beyond `slots` are none of these.
-//   S3  Exactly the runs with a free slot are on the list of their class.
-//   S4  The counters of a zone are the sums over its runs.
+//   S3  A free slot is listed in its run, or else in the magazine of its class. Exactly the runs with listed slots are on
+//       the list of their class.
+//   S4  The counters of a zone and of its octaves are the sums over its runs.
 //   S5  The waits of a run are those of its retired slots.
-//   S6  A run in which nothing is taken or retired is the spare of its class.
+//   S6  Not all slots of a run are listed: such a run has gone back to the blocks.
+//   S7  A zone's bit of a class says whether its magazine has a slot. It has one where the class has listed slots.
 //
-// Complexity: take, release: O(1). grow: O(1) and the block layer's. dissolve: O(slots) block operations. dissolve_all:
-//             that, and a look at every run.
-// Memory    : 192 B a run, 3 B a slot where it has 64.
+// Complexity: take, release: O(1); now and then a magazine is filled or emptied (at most 28 slots), or up to 4 runs of one
+//             slot go back. grow: O(1) and the block layer's. dissolve: O(slots) block operations. trim: all magazines.
+//             dissolve_all: that, and a look at every run.
+// Memory    : 128 B a run, and its block; 31 KB for each zone that exists.
 // Failure   : `take` and `grow` say no, and nothing has changed. Thread-safety: none.
 #pragma once
 
@@ -47,26 +55,46 @@ namespace granule {
 
 struct VaSlotRun {
     static constexpr unsigned kMostSlots = 64;
+    static constexpr unsigned kMostWide = kMostSlots / 2;
+    static constexpr std::uint32_t kMostNarrowStride = 512;
+    static constexpr std::uint32_t kNone = UINT32_MAX;
 
-    std::uint64_t free = 0;
     std::uint64_t taken = 0;
+    std::uint64_t waiting = 0;  // retired
+    std::uint64_t listed = 0;   // of the free slots, those that are not in the magazine of the class
     std::uint64_t first = 0;    // page
-    VaSlotRun* prev = nullptr;  // on the list of its class
-    VaSlotRun* behind = nullptr;
     VaWait* waits = nullptr;
     std::uint32_t stride = 1;  // pages
     std::uint32_t number = 0;  // in the table
-    std::uint32_t next = 0;    // the table's link
-    std::uint8_t slots = 0;    // 0: no run
+    std::uint32_t next = 0;    // on the list of its class; the table's link where this is no run
+    std::uint32_t prev = 0;
+    std::uint32_t block = 0;  // its number
+    std::uint8_t slots = 0;   // 0: no run
     std::uint8_t size_class = 0;
     VaZone zone = VaZone::kMain;
-    std::array<std::uint16_t, kMostSlots> slack{};  // pages of a slot that are not its range's
+    std::uint8_t wide = 0;  // 1: slack has two bytes, and there are at most kMostWide slots
+    std::array<std::uint8_t, kMostSlots> slack_bytes{};
 
     [[nodiscard]] std::uint64_t all() const noexcept { return ~std::uint64_t{0} >> (kMostSlots - slots); }
-    [[nodiscard]] std::uint64_t retired() const noexcept { return all() & ~(free | taken); }
+    [[nodiscard]] std::uint64_t free() const noexcept { return all() & ~(taken | waiting); }
+    [[nodiscard]] bool is_taken(unsigned slot) const noexcept { return (taken >> slot & 1) != 0; }
+    [[nodiscard]] bool is_retired(unsigned slot) const noexcept { return (waiting >> slot & 1) != 0; }
+    [[nodiscard]] bool is_free(unsigned slot) const noexcept { return !is_taken(slot) && !is_retired(slot); }
     [[nodiscard]] std::uint64_t pages() const noexcept { return std::uint64_t{slots} * stride; }
     [[nodiscard]] std::uint64_t page_of(unsigned slot) const noexcept { return first + std::uint64_t{slot} * stride; }
-    [[nodiscard]] std::uint64_t pages_of(unsigned slot) const noexcept { return stride - slack[slot]; }
+    // Pages of a slot that are not its range's.
+    [[nodiscard]] std::uint32_t slack(unsigned slot) const noexcept {
+        const unsigned at = slot << wide;
+        const unsigned high = slack_bytes[at | wide] & (0U - wide);
+        return slack_bytes[at] | high << 8U;
+    }
+    [[nodiscard]] bool can_have_slack(std::uint64_t pages) const noexcept { return pages >> (8U << wide) == 0; }
+    void set_slack(unsigned slot, std::uint64_t pages) noexcept {
+        const unsigned at = slot << wide;
+        slack_bytes[at | wide] = static_cast<std::uint8_t>(pages >> 8U);
+        slack_bytes[at] = static_cast<std::uint8_t>(pages);
+    }
+    [[nodiscard]] std::uint64_t pages_of(unsigned slot) const noexcept { return stride - slack(slot); }
     // Of a slot with an owner, or that waits.
     [[nodiscard]] VaRange range_of(unsigned slot) const noexcept {
         const std::uint64_t start = page_of(slot);
@@ -113,7 +141,6 @@ struct VaSlotPolicy {
 
 // Sums over the slots of a zone.
 struct VaSlotCounters {
-    std::uint64_t allocations = 0;
     std::uint64_t used_pages = 0;
     std::uint64_t retired = 0;
     std::uint64_t retired_pages = 0;
@@ -130,7 +157,10 @@ public:
     VaSlots(NodeMemory memory, VaPartition& partition, VaWaits& waits, VaSlotPolicy policy) noexcept;
     VaSlots(const VaSlots&) = delete;
     VaSlots& operator=(const VaSlots&) = delete;
-    ~VaSlots() = default;
+    ~VaSlots();
+
+    // A zone without this has no slots. False: no memory.
+    [[nodiscard]] bool open(VaZone zone) noexcept;
 
     // May the request be served by a slot? No phase, no boundary, no guard, and nothing that breaks a rule.
     [[nodiscard]] static bool is_plain(const VaRequest& request) noexcept {
@@ -142,20 +172,24 @@ public:
                static_cast<std::size_t>(request.zone) < kVaZones;
     }
 
-    // A slot that is free, for a plain request. False: its class has none.
+    [[nodiscard]] bool enabled() const noexcept { return policy_.enabled; }
+    // A slot from the magazine of the request's class, or one of the next, for a plain request. False: these are empty.
     [[nodiscard]] bool take(const VaRequest& request, VaLease& lease) noexcept {
-        const unsigned size_class = class_of(request);
-        Class& mine = classes_[static_cast<std::size_t>(request.zone)][size_class];
-        if (mine.room == nullptr) {
+        Zone* const zone = zones_[static_cast<std::size_t>(request.zone)];
+        if (zone == nullptr) {
             return false;
         }
-        lease = take_from(mine, *mine.room, request);
-        return true;
+        const unsigned own = class_of(request);
+        const std::uint64_t near = zone->loaded[own / kWordBits] >> (own % kWordBits) & kNear;
+        if (near == 0) {
+            return false;
+        }
+        return take_from(*zone, own + static_cast<unsigned>(std::countr_zero(near)), request, lease);
     }
     // The slot of `run` that begins where `range` does. False: there is none, it is not free, or the range is less than half
     // of it.
     [[nodiscard]] bool take_at(VaSlotRun& run, VaRange range) noexcept;
-    // The same as `take` where that said no: borrows from the next larger classes, or makes a run.
+    // The same as `take` where that said no: makes a run.
     enum class Grown : std::uint8_t { kTaken, kNotHere, kOutOfMemory };  // kNotHere: the blocks should serve this one
     [[nodiscard]] Grown grow(const VaRequest& request, VaLease& lease) noexcept;
 
@@ -167,32 +201,29 @@ public:
         explicit operator bool() const noexcept { return run != nullptr; }
     };
     [[nodiscard]] Place find(VaRange range, VaHandle handle) noexcept {
-        const std::uint64_t number = (static_cast<std::uint64_t>(handle) >> kSlotBits) - 1;
-        if (number >= runs_.touched()) {
+        const std::uint64_t name = static_cast<std::uint64_t>(handle) - kFirstHandle;
+        if (name >> kSlotBits >= runs_.touched()) {
             return {};
         }
-        return confirm(runs_[static_cast<std::uint32_t>(number)],
-                       static_cast<unsigned>(static_cast<std::uint64_t>(handle)) & (VaSlotRun::kMostSlots - 1), range);
+        return confirm(run_at(static_cast<std::uint32_t>(name)), slot_in(static_cast<std::uint32_t>(name)), range);
     }
     // If the slot is taken and has this range.
     [[nodiscard]] static Place confirm(VaSlotRun& run, unsigned slot, VaRange range) noexcept {
-        const bool is_it = (run.taken >> slot & 1) != 0 && run.range_of(slot) == range;
+        const bool is_it = run.is_taken(slot) && run.range_of(slot) == range;
         return is_it ? Place{&run, slot} : Place{};
     }
     [[nodiscard]] VaSlotRun& run_of(std::uint32_t number) noexcept { return runs_[number]; }
     [[nodiscard]] const VaSlotRun& run_of(std::uint32_t number) const noexcept { return runs_[number]; }
     [[nodiscard]] static VaHandle handle_of(const VaSlotRun& run, unsigned slot) noexcept {
-        return VaHandle{(std::uint64_t{run.number} + 1) << kSlotBits | slot};
+        return VaHandle{name_of(run, slot) + kFirstHandle};
     }
 
     // A taken slot becomes free.
     void release(Place place) noexcept {
         VaSlotRun& run = *place.run;
-        VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
-        --counters.allocations;
-        counters.used_pages -= run.pages_of(place.slot);
-        run.taken &= ~(std::uint64_t{1} << place.slot);
-        become_free(run, place.slot);
+        Zone& zone = zone_of(run);
+        run.taken ^= std::uint64_t{1} << place.slot;
+        become_free(zone, run, place.slot);
     }
     // A taken slot waits from now on; `wait` has its points.
     void retire(Place place, VaWait& wait) noexcept;
@@ -201,36 +232,63 @@ public:
 
     // Gives the empty runs of a zone back to the blocks. Needs no nodes. Were there any?
     bool trim(VaZone zone) noexcept;
-    // Turns runs into blocks, one per range, so that what is free in them is free for everything. Blocks must have been
+    // Turns runs into blocks, one per range, so that what is free in them is free for everybody. Blocks must have been
     // set aside (`dissolve_needs`). Waits of retired slots go with them.
     [[nodiscard]] static std::uint64_t dissolve_needs(const VaSlotRun& run) noexcept;
     void dissolve(VaSlotRun& run) noexcept;
     // All runs of the zone in which something is free. False: there are not so many nodes, and nothing changed.
     [[nodiscard]] bool dissolve_all(VaZone zone) noexcept;
 
-    [[nodiscard]] const VaSlotCounters& counters(VaZone zone) const noexcept {
-        return counters_[static_cast<std::size_t>(zone)];
-    }
+    [[nodiscard]] VaSlotCounters counters(VaZone zone) const noexcept;
+    // Taken slots of a zone. A look at each run.
+    [[nodiscard]] std::uint64_t allocations(VaZone zone) const noexcept;
     // Free in the runs of a zone: slots, and slack.
-    [[nodiscard]] std::uint64_t free_pages(VaZone zone) const noexcept {
-        const VaSlotCounters& in_runs = counters(zone);
-        return in_runs.run_pages - in_runs.used_pages - in_runs.retired_pages;
+    [[nodiscard]] std::uint64_t free_pages(VaZone which) const noexcept {
+        const Zone* const zone = zones_[static_cast<std::size_t>(which)];
+        return zone == nullptr ? 0 : zone->free_pages;
     }
-    [[nodiscard]] std::uint64_t bytes_reserved() const noexcept { return runs_.bytes_reserved(); }
-    [[nodiscard]] std::uint64_t bytes_touched() const noexcept { return runs_.touched() * sizeof(VaSlotRun); }
+    [[nodiscard]] std::uint64_t bytes_reserved() const noexcept { return runs_.bytes_reserved() + zones_bytes(); }
+    [[nodiscard]] std::uint64_t bytes_touched() const noexcept {
+        return runs_.touched() * sizeof(VaSlotRun) + zones_bytes();
+    }
 
-    // S1 to S6. O(n log n).
+    // S1 to S7. O(n log n).
     [[nodiscard]] bool validate() noexcept;
 
 private:
     static constexpr unsigned kSlotBits = 6;
-    static constexpr unsigned kBorrowed = 2;  // classes above its own that a request may take a slot of
+    static constexpr std::uint64_t kFirstHandle = std::uint64_t{1} << kSlotBits;
+    static constexpr std::uint32_t kMostRuns = std::uint32_t{1} << (32 - kSlotBits);
+    static constexpr unsigned kWordBits = 64;
+    static constexpr unsigned kOctave = 1U << VaSlotClass::kPerOctaveLog2;
+    static constexpr unsigned kBorrowed = 3;  // classes above its own that a request may take a slot of
+    static constexpr std::uint64_t kNear = (std::uint64_t{1} << (kBorrowed + 1)) - 1;
+    static constexpr std::uint32_t kMagazine = 28;
+    static constexpr std::uint32_t kReload = kMagazine / 2;
+    static constexpr std::uint32_t kNone = VaSlotRun::kNone;
 
-    struct Class {
-        VaSlotRun* room = nullptr;   // runs with a free slot
-        VaSlotRun* spare = nullptr;  // a run that was empty last: kept, if it still is
-        std::uint32_t slots = 0;     // of its runs
-        std::uint32_t misses = 0;    // requests that the blocks served, up to the policy's
+    // A slot by name: the number of its run, and its number there.
+    struct alignas(64) Class {
+        std::array<std::uint32_t, kMagazine> magazine{};  // names of free slots, the next one last
+        std::uint32_t loaded = 0;                         // of these
+        std::uint32_t room = kNone;                       // runs with listed slots
+        std::uint32_t slots = 0;                          // of its runs
+        std::uint16_t misses = 0;                         // requests that the blocks served, up to the policy's
+        std::uint16_t least = 0;                          // loaded: 1 where there is room, so that `take` has one test
+    };
+    struct Octave {
+        std::uint64_t idle = 0;  // pages of its classes' free slots
+        std::uint64_t most = 0;  // of these, before some go back: as of the last look at the zone
+    };
+    struct Zone {
+        std::array<std::uint64_t, (VaSlotClass::kClasses + kWordBits - 1) / kWordBits> loaded{};  // classes that are
+        std::uint64_t free_pages = 0;                                                             // in runs
+        std::uint64_t retired = 0;
+        std::uint64_t retired_pages = 0;
+        std::uint64_t runs = 0;
+        std::uint64_t run_pages = 0;
+        std::array<Octave, VaSlotClass::kClasses / kOctave> octaves{};
+        std::array<Class, VaSlotClass::kClasses> classes{};
     };
 
     [[nodiscard]] static unsigned class_of(const VaRequest& request) noexcept {
@@ -238,61 +296,78 @@ private:
         const std::uint64_t rounded = (request.size + (request.alignment - 1)) & ~(request.alignment - 1);
         return VaSlotClass::of(rounded >> kPageBits);
     }
-    [[nodiscard]] Class& class_of(const VaSlotRun& run) noexcept {
-        return classes_[static_cast<std::size_t>(run.zone)][run.size_class];
+    [[nodiscard]] Zone& zone_of(const VaSlotRun& run) noexcept { return *zones_[static_cast<std::size_t>(run.zone)]; }
+    [[nodiscard]] static std::uint32_t name_of(const VaSlotRun& run, unsigned slot) noexcept {
+        return run.number << kSlotBits | slot;
     }
+    [[nodiscard]] VaSlotRun& run_at(std::uint32_t name) noexcept { return runs_[name >> kSlotBits]; }
+    [[nodiscard]] static unsigned slot_in(std::uint32_t name) noexcept { return name & (VaSlotRun::kMostSlots - 1); }
 
-    [[nodiscard]] VaLease take_from(Class& from, VaSlotRun& run, const VaRequest& request) noexcept {
-        assert(run.free != 0);
-        const std::uint64_t pages = request.size >> kPageBits;
-        const auto lowest = static_cast<unsigned>(std::countr_zero(run.free));
-        const auto highest = static_cast<unsigned>(std::bit_width(run.free)) - 1;
-        const unsigned slot =
-            (request.direction == VaDirection::kTopDown ? highest : lowest) & (VaSlotRun::kMostSlots - 1);
-        take_slot(from, run, slot, pages);
-        const std::uint64_t start = run.page_of(slot);
-        return {{Va{start << kPageBits}, Va{(start << kPageBits) + request.size}}, handle_of(run, slot)};
-    }
-    // A free slot.
-    void take_slot(Class& from, VaSlotRun& run, unsigned slot, std::uint64_t pages) noexcept {
-        const std::uint64_t bit = std::uint64_t{1} << slot;
-        run.free ^= bit;
-        run.taken |= bit;
-        run.slack[slot] = static_cast<std::uint16_t>(run.stride - pages);
-        VaSlotCounters& counters = counters_[static_cast<std::size_t>(run.zone)];
-        ++counters.allocations;
-        counters.used_pages += pages;
-        if (run.free == 0) {
-            unlist(from, run);
+    // The last slot of a magazine that is not empty. False: its class is not for such an alignment.
+    [[nodiscard]] bool take_from(Zone& zone, unsigned size_class, const VaRequest& request, VaLease& lease) noexcept {
+        Class& from = zone.classes[size_class];
+        const std::uint32_t left = from.loaded - 1;
+        const std::uint32_t name = from.magazine[left];
+        VaSlotRun& run = run_at(name);
+        const unsigned slot = slot_in(name);
+        const std::uint64_t start = run.page_of(slot) << kPageBits;
+        if ((start & (request.alignment - 1)) != 0 || !run.can_have_slack(run.stride - (request.size >> kPageBits))) {
+            return false;
         }
-    }
-    void become_free(VaSlotRun& run, unsigned slot) noexcept {
-        const std::uint64_t before = run.free;
-        run.free = before | std::uint64_t{1} << slot;
-        if (before == 0) {
-            list_first(class_of(run), run);
-        } else if (run.free == run.all()) {
-            become_empty(run);
+        from.loaded = left;
+        zone.loaded[size_class / kWordBits] ^= std::uint64_t{left == 0} << (size_class % kWordBits);
+        occupy(zone, run, slot, request.size >> kPageBits);
+        if (left < from.least) {
+            reload(zone, size_class, request.direction);
         }
+        lease = {{Va{start}, Va{start + request.size}}, VaHandle{name + kFirstHandle}};
+        return true;
     }
-    // What was full until now comes first: it is nearly full, and others become empty meanwhile.
-    static void list_first(Class& in, VaSlotRun& run) noexcept {
-        run.prev = nullptr;
-        run.behind = in.room;
-        if (in.room != nullptr) {
-            in.room->prev = &run;
-        }
-        in.room = &run;
+    // A slot that is free, and in no magazine nor listed any more.
+    static void occupy(Zone& zone, VaSlotRun& run, unsigned slot, std::uint64_t pages) noexcept {
+        run.taken |= std::uint64_t{1} << slot;
+        run.set_slack(slot, run.stride - pages);
+        zone.free_pages -= pages;
+        zone.octaves[run.size_class / kOctave].idle -= run.stride;
     }
-    static void unlist(Class& in, VaSlotRun& run) noexcept {
-        (run.prev == nullptr ? in.room : run.prev->behind) = run.behind;
-        if (run.behind != nullptr) {
-            run.behind->prev = run.prev;
+    void become_free(Zone& zone, VaSlotRun& run, unsigned slot) noexcept {
+        const unsigned size_class = run.size_class;
+        Class& in = zone.classes[size_class];
+        Octave& octave = zone.octaves[size_class / kOctave];
+        zone.free_pages += run.pages_of(slot);
+        const std::uint64_t idle = octave.idle + run.stride;
+        octave.idle = idle;
+        const std::uint32_t loaded = in.loaded;
+        in.magazine[loaded] = name_of(run, slot);
+        in.loaded = loaded + 1;
+        zone.loaded[size_class / kWordBits] |= std::uint64_t{1} << (size_class % kWordBits);
+        if (loaded + 1 == kMagazine || idle > octave.most) {
+            settle(run.zone, size_class);
         }
     }
 
-    void become_empty(VaSlotRun& run) noexcept;
-    // An empty one, or one that is about to be dissolved: its block becomes a hole.
+    // Lists slots of a magazine that is full, or whose runs should go back because more is free than may be.
+    void settle(VaZone zone, unsigned size_class) noexcept;
+    // Of an octave that has more free slots than it may: a class whose oldest slot in the magazine is all of its run, so
+    // that this can go back. kNone: there is none.
+    [[nodiscard]] unsigned lavish(const Zone& zone, unsigned size_class) noexcept;
+    [[nodiscard]] bool oldest_is_a_run(const Class& in) noexcept;
+    // The magazine of the class has lost its last slot, or may have.
+    void loaded_less(Zone& zone, unsigned size_class) noexcept;
+    // A slot of the own magazine that is aligned comes last. False: there is none.
+    [[nodiscard]] bool prefer_aligned(Class& in, std::uint64_t alignment) noexcept;
+    // The first so many slots of the magazine, which are longest there, are listed. Runs all of whose slots are go back.
+    void spill(Zone& zone, unsigned size_class, std::uint32_t count) noexcept;
+    // Listed slots go into a magazine that is empty.
+    void reload(Zone& zone, unsigned size_class, VaDirection direction) noexcept;
+    // What is free in the run is listed, and nothing of it is in the magazine.
+    void unload(Zone& zone, VaSlotRun& run) noexcept;
+    void list(Class& in, VaSlotRun& run, std::uint64_t slots) noexcept;
+    void unlist(Class& in, VaSlotRun& run) noexcept;
+
+    // Pages in use in a zone, in blocks and runs.
+    [[nodiscard]] std::uint64_t used_pages(VaZone zone) const noexcept;
+    // All slots listed: its block becomes a hole.
     void give_back(VaSlotRun& run) noexcept;
     [[nodiscard]] static bool has_hole(const VaSlotRun& run) noexcept;
     struct RunPlace {
@@ -302,16 +377,20 @@ private:
     };
     [[nodiscard]] RunPlace place_run(const VaRequest& request, std::uint32_t stride, std::uint64_t most_slots,
                                      std::uint64_t used) noexcept;
-    [[nodiscard]] Grown make_run(const VaRequest& request, unsigned size_class, Class& in) noexcept;
+    [[nodiscard]] Grown make_run(const VaRequest& request, unsigned size_class, VaLease& lease) noexcept;
     // The run is no more; its block stays.
     void end(VaSlotRun& run) noexcept;
+    [[nodiscard]] std::uint64_t zones_bytes() const noexcept;
+    [[nodiscard]] bool validate_run(const VaSlotRun& run, std::uint32_t number) const noexcept;
+    [[nodiscard]] bool validate_class(VaZone which, unsigned size_class, std::uint64_t& with_room,
+                                      std::uint64_t& in_magazines) const noexcept;
 
+    NodeMemory memory_;
     VaPartition& partition_;
     VaWaits& waits_;
     VaSlotPolicy policy_;
     NodeTable<VaSlotRun> runs_;
-    std::array<VaSlotCounters, kVaZones> counters_{};
-    std::array<std::array<Class, VaSlotClass::kClasses>, kVaZones> classes_{};
+    std::array<Zone*, kVaZones> zones_{};
 };
 
 }  // namespace granule

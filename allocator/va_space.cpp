@@ -1,6 +1,7 @@
 #include "allocator/va_space.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace granule {
 
@@ -8,17 +9,11 @@ VaSpace::VaSpace(NodeMemory memory, VaSlotPolicy policy, bool bins) noexcept
     : partition(memory, bins), waits(memory), slots(memory, partition, waits, policy) {}
 
 VaOwned VaSpace::owned(VaRange range, VaHandle handle) noexcept {
-    const auto is_it = [&](const VaBlock* block) noexcept {
-        return block != nullptr && block->state() == VaBlock::State::kAllocated && block->range() == range;
-    };
     if (const VaSlots::Place place = slots.find(range, handle)) {
         return {place, nullptr};
     }
-    if (const std::uint64_t number = static_cast<std::uint64_t>(handle) ^ kBlockHandle; number <= UINT32_MAX) {
-        VaBlock* const named = partition.find_block(static_cast<std::uint32_t>(number));
-        if (is_it(named)) {
-            return {{}, named};
-        }
+    if (VaBlock* const named = block_of(handle); named != nullptr && named->is_allocated_as(range)) {
+        return {{}, named};
     }
     const std::uint64_t page = range.start.raw() >> kPageBits;
     VaBlock* const block = partition.block_at(page);
@@ -29,7 +24,7 @@ VaOwned VaSpace::owned(VaRange range, VaHandle handle) noexcept {
         VaSlotRun& run = slots.run_of(block->run());
         return {VaSlots::confirm(run, run.slot_at(page), range), nullptr};
     }
-    return {{}, is_it(block) ? block : nullptr};
+    return {{}, block->is_allocated_as(range) ? block : nullptr};
 }
 
 void VaSpace::release(const VaOwned& owned) noexcept {
@@ -71,12 +66,12 @@ VaPiece VaSpace::piece_of(const VaBlock& block) noexcept {
 VaPiece VaSpace::piece_of(const VaSlotRun& run, unsigned slot) noexcept {
     const std::uint64_t first = run.page_of(slot);
     VaPiece piece{.first = first, .end = first + run.stride};
-    if ((run.free >> slot & 1) != 0) {
+    if (run.is_free(slot)) {
         return piece;
     }
     piece.end = first + run.pages_of(slot);
     piece.state = VaBlock::State::kAllocated;
-    if ((run.taken >> slot & 1) == 0) {
+    if (run.is_retired(slot)) {
         piece.state = VaBlock::State::kRetired;
         piece.wait = run.waits;
         while (piece.wait->page != first) {
@@ -100,20 +95,36 @@ std::optional<VaPiece> VaSpace::piece_at(std::uint64_t page) noexcept {
     return page < piece.end ? piece : slack_of(run, slot, piece);
 }
 
-std::optional<VaPiece> VaSpace::occupant(std::uint64_t first, std::uint64_t end) noexcept {
-    std::optional<VaPiece> lowest;
-    for (const VaBlock* block = partition.block_at(first); block != nullptr && block->first() < end && !lowest;
-         block = block->next) {
-        visit_pieces(*block, [&](const VaPiece& piece) {
-            if (!lowest && !piece.is_hole() && piece.first < end && first < piece.end) {
-                lowest = piece;
-            }
-        });
+// Of the slots that begin in [first, end) the first that is not free; before that, the one that `first` is in, which may
+// reach less far than it.
+std::optional<VaPiece> VaSpace::occupant(const VaSlotRun& run, std::uint64_t first, std::uint64_t end) noexcept {
+    const unsigned lowest = run.slot_at(std::max(first, run.first));
+    for (std::uint64_t owned = (run.taken | run.waiting) >> lowest << lowest; owned != 0; owned &= owned - 1) {
+        const VaPiece piece = piece_of(run, static_cast<unsigned>(std::countr_zero(owned)));
+        if (piece.first >= end) {
+            break;
+        }
+        if (first < piece.end) {
+            return piece;
+        }
     }
-    return lowest;
+    return std::nullopt;
 }
 
-// Few runs: of those within the range nothing is taken, which is one a class, and only two can be there in part.
+std::optional<VaPiece> VaSpace::occupant(const VaBlock& from, std::uint64_t first, std::uint64_t end) const noexcept {
+    for (const VaBlock* block = &from; block != nullptr && block->first() < end; block = block->next) {
+        if (block->state() == VaBlock::State::kSlots) {
+            if (const auto found = occupant(slots.run_of(block->run()), first, end)) {
+                return found;
+            }
+        } else if (!block->is_hole()) {
+            return piece_of(*block);
+        }
+    }
+    return std::nullopt;
+}
+
+// Few runs: of those within the range nothing is taken, and what is kept of these is bounded; two can be there in part.
 bool VaSpace::clear_of_runs(std::uint64_t first, std::uint64_t end, std::uint64_t blocks) noexcept {
     std::uint64_t needs = blocks;
     for (const VaBlock* block = partition.block_at(first); block != nullptr && block->first() < end;
@@ -137,16 +148,16 @@ bool VaSpace::clear_of_runs(std::uint64_t first, std::uint64_t end, std::uint64_
 }
 
 std::uint64_t VaSpace::free_bytes(VaZone which) const noexcept {
-    return partition.zone(which).counters.free_bytes + (slots.free_pages(which) << kPageBits);
+    return partition.zone(which).free_bytes() + (slots.free_pages(which) << kPageBits);
 }
 
 VaZoneStats VaSpace::stats(VaZone which) const noexcept {
     VaZoneStats now = partition.stats(which);
-    const VaSlotCounters& in_runs = slots.counters(which);
+    const VaSlotCounters in_runs = slots.counters(which);
     if (in_runs.runs == 0) {
         return now;
     }
-    now.allocations += in_runs.allocations;
+    now.allocations += slots.allocations(which);
     now.used_bytes += in_runs.used_pages << kPageBits;
     now.retired += in_runs.retired;
     now.retired_bytes += in_runs.retired_pages << kPageBits;

@@ -56,6 +56,16 @@ struct VaSpace {
         return VaHandle{kBlockHandle | block.number()};
     }
     void release(const VaOwned& owned) noexcept;
+    // Releases the block that the handle leads to. False: it leads to none that was given out with this range.
+    [[nodiscard]] bool release_block(VaRange range, VaHandle handle) noexcept {
+        VaBlock* const block = block_of(handle);
+        if (block == nullptr || !block->is_allocated_as(range)) {
+            return false;
+        }
+        waits.remove(1);
+        partition.release(*block);
+        return true;
+    }
     // The points are put into what it returns, before it waits in a queue.
     VaWait& retire(const VaOwned& owned, const FenceWait<VaWait>& points) noexcept;
     // What waited is nobody's, and `wait` is gone.
@@ -64,8 +74,10 @@ struct VaSpace {
     // What is at a page; nullopt outside of every zone. Of a run, the slot's range or what is free behind it.
     [[nodiscard]] std::optional<VaPiece> piece_at(std::uint64_t page) noexcept;
 
-    // The lowest piece with an owner, or that waits, in [first, end) of a zone.
-    [[nodiscard]] std::optional<VaPiece> occupant(std::uint64_t first, std::uint64_t end) noexcept;
+    // The lowest piece with an owner, or that waits, in [first, end) of a zone. `block` is the one that `first` is in.
+    // O(1) for each block up to that piece; there are few, as no two neighbours are holes.
+    [[nodiscard]] std::optional<VaPiece> occupant(const VaBlock& block, std::uint64_t first,
+                                                  std::uint64_t end) const noexcept;
     // [first, end), which nobody occupies, becomes (part of) one hole, and `blocks` nodes are set aside. False: there are
     // not so many, and nothing changed.
     [[nodiscard]] bool clear_of_runs(std::uint64_t first, std::uint64_t end, std::uint64_t blocks) noexcept;
@@ -85,8 +97,17 @@ private:
     // Handles of blocks; those of slots are below.
     static constexpr std::uint64_t kBlockHandle = std::uint64_t{1} << 63;
 
+    // The block of a handle, which may be in any state; or null.
+    [[nodiscard]] VaBlock* block_of(VaHandle handle) const noexcept {
+        const std::uint64_t number = static_cast<std::uint64_t>(handle) ^ kBlockHandle;
+        return number <= UINT32_MAX ? partition.find_block(static_cast<std::uint32_t>(number)) : nullptr;
+    }
+
     [[nodiscard]] static VaPiece piece_of(const VaBlock& block) noexcept;
     [[nodiscard]] static VaPiece piece_of(const VaSlotRun& run, unsigned slot) noexcept;
+    // The lowest piece with an owner, or that waits, in what [first, end) has of a run.
+    [[nodiscard]] static std::optional<VaPiece> occupant(const VaSlotRun& run, std::uint64_t first,
+                                                         std::uint64_t end) noexcept;
     // What is free behind the piece of a slot; it may be empty.
     [[nodiscard]] static VaPiece slack_of(const VaSlotRun& run, unsigned slot, const VaPiece& piece) noexcept {
         return {.first = piece.end, .end = run.page_of(slot) + run.stride};

@@ -35,7 +35,9 @@ public:
     explicit VaWaits(NodeMemory memory) noexcept : pool_(memory, sizeof(VaWait), alignof(VaWait)) {}
 
     // Makes sure of room for `more` things that can be retired. False: there is none, and nothing has changed.
-    [[nodiscard]] bool reserve(std::uint64_t more) noexcept { return pool_.reserve(things_ + more); }
+    [[nodiscard]] bool reserve(std::uint64_t more) noexcept {
+        return things_ + more <= pool_.capacity() || pool_.reserve(things_ + more);
+    }
     // So many more, or fewer, can be retired or are. Precondition: reserve.
     void add(std::uint64_t things) noexcept { things_ += things; }
     void remove(std::uint64_t things) noexcept { things_ -= things; }

@@ -23,7 +23,7 @@ std::unique_ptr<VaBlock> hole(std::uint64_t first, std::uint64_t end) {
 }
 
 unsigned set_of(std::uint64_t first, std::uint64_t end) {
-    return HoleBins::bin_of(first, end) >> HoleBins::kSetShift;
+    return HoleBins::set_of(HoleBins::bin_of(first, end));
 }
 
 }  // namespace
@@ -42,21 +42,20 @@ TEST_CASE("a hole is in the set of the largest aligned run in it: 2 MiB, 64 KiB 
     CHECK(set_of(0, std::uint64_t{1} << kPageNumberBits) == 2);
 }
 
-TEST_CASE("bins ascend with the room, without a gap, and are at most an eighth of it wide") {
-    unsigned bin = 0;
+TEST_CASE("classes ascend with the room, without a gap, and are at most an eighth of it wide") {
+    unsigned room_class = 0;
     std::uint64_t began = 0;
     for (std::uint64_t room = 0; room < 100000; ++room) {
-        const unsigned here = HoleBins::bin_of_room(room);
-        if (here != bin) {
-            REQUIRE(here == bin + 1);
-            bin = here;
+        const unsigned here = HoleBins::class_of_room(room);
+        if (here != room_class) {
+            REQUIRE(here == room_class + 1);
+            room_class = here;
             began = room;
         }
         if (room > 8 && room - began > began / 8) {
-            FAIL("the bin of " << room << " began at " << began);
+            FAIL("the class of " << room << " began at " << began);
         }
     }
-    CHECK(HoleBins::bin_of_room(std::uint64_t{1} << kPageNumberBits) < HoleBins::kBinsPerSet);
 }
 
 TEST_CASE("small before large: a hole of the request's own set is found before those of coarser sets") {

@@ -42,6 +42,33 @@ TEST_CASE_FIXTURE(Fixture, "a block is found by its number, and by a number of o
     CHECK(partition.validate());
 }
 
+TEST_CASE_FIXTURE(Fixture, "a zone that does not exist takes no memory and has no place, and one takes little") {
+    VaPartition::Zone& none = partition.zone(VaZone::kReplay);
+    CHECK(none.bins == nullptr);
+    CHECK(partition.find(none, {}).hole == nullptr);
+    CHECK_FALSE(partition.find(none, {}).out_of_memory);
+    CHECK(none.holes == nullptr);
+    CHECK(partition.largest_hole(none) == 0);
+    CHECK(partition.stats(VaZone::kReplay).free_bytes == 0);
+    CHECK(zone.bins != nullptr);
+    CHECK(partition.bytes_touched() < 4096);
+    CHECK(partition.validate());
+}
+
+TEST_CASE_FIXTURE(Fixture, "without memory for its roots the exact index is not asked, and nothing changes") {
+    const Shape all{.pages = 40 * kWindow};
+    (void)carve(0, 1);
+    source.fail_from = source.requests;
+    CHECK(partition.find(zone, all).out_of_memory);
+    CHECK(zone.holes == nullptr);
+    CHECK(partition.validate());
+    source.fail_from = UINT64_MAX;
+    CHECK(partition.find(zone, all).hole == nullptr);
+    CHECK_FALSE(partition.find(zone, all).out_of_memory);
+    CHECK(zone.holes != nullptr);
+    CHECK(partition.validate());
+}
+
 TEST_CASE_FIXTURE(Fixture, "a block of slots is outside of the counters until it is released") {
     VaBlock& block = carve(0, kWindow);
     CHECK(zone.counters.allocations == 1);
@@ -49,9 +76,11 @@ TEST_CASE_FIXTURE(Fixture, "a block of slots is outside of the counters until it
     CHECK(block.run() == 7);
     CHECK(zone.counters.allocations == 0);
     CHECK(zone.counters.used_bytes == 0);
+    CHECK(zone.slots_bytes == kWindow * kPage);
+    CHECK(zone.free_bytes() == 39 * kWindow * kPage);
     CHECK(partition.validate());
     partition.release(block);
-    CHECK(zone.counters.free_bytes == 40 * kWindow * kPage);
+    CHECK(zone.free_bytes() == 40 * kWindow * kPage);
     CHECK(partition.validate());
 }
 
@@ -64,7 +93,8 @@ TEST_CASE_FIXTURE(Fixture,
         }
     }
     const Shape shape{.pages = kWindow, .alignment_bits = 12};
-    CHECK(zone.bins.find(shape).hole == nullptr);
+    CHECK(zone.bins->find(shape).hole == nullptr);
+    CHECK(zone.holes == nullptr);
     const std::uint64_t before = partition.bytes_touched();
     const VaPartition::Place place = partition.find(zone, shape);
     REQUIRE(place.hole != nullptr);

@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "allocator/reuse_queue.hpp"
+#include "allocator/shape.hpp"
 #include "allocator/va_heap.hpp"
+#include "allocator/va_space.hpp"
 #include "tests/allocator/va_heap_fixture.hpp"
 
 using namespace granule;
@@ -44,6 +46,36 @@ bool in_slot(const VaLease& lease) {
 std::size_t slots_among(const std::vector<VaLease>& leases) {
     return static_cast<std::size_t>(std::count_if(leases.begin(), leases.end(), in_slot));
 }
+
+// The inside of a heap, where slots can be asked alone. One zone of 2^36 bytes.
+struct Inside {
+    VaSpace space{NodeMemory::process(), {.enabled = true, .least_demand = 0}, true};
+
+    Inside() {
+        REQUIRE(space.partition.open(VaZone::kMain, range(0, 64 * kGiB)));
+        REQUIRE(space.slots.open(VaZone::kMain));
+    }
+    VaLease grown(const VaRequest& request) {
+        VaLease lease;
+        REQUIRE(space.slots.grow(request, lease) == VaSlots::Grown::kTaken);
+        return lease;
+    }
+    void release(const VaLease& lease) {
+        const VaSlots::Place place = space.slots.find(lease.range, lease.handle);
+        REQUIRE(static_cast<bool>(place));
+        space.slots.release(place);
+    }
+    // A block, so that much is in use.
+    void use(std::uint64_t pages) {
+        const VaPartition::Place place =
+            space.partition.find(space.partition.zone(VaZone::kMain), Shape{.pages = pages});
+        REQUIRE(place.hole != nullptr);
+        REQUIRE(space.waits.reserve(1));
+        REQUIRE(space.partition.set_aside(2));
+        space.waits.add(1);
+        space.partition.carve(*place.hole, place.first, place.first + pages, 0);
+    }
+};
 
 }  // namespace
 
@@ -231,7 +263,7 @@ TEST_CASE("a range that comes back to its slot leaves the run as it is") {
     CHECK(heap.validate());
 }
 
-TEST_CASE("an empty run goes back to the blocks once the class has another one") {
+TEST_CASE("empty runs go back to the blocks, the last ones when something wants the whole") {
     VaHeap heap = heap_of(range(0, kGiB), kEagerSlots);
     auto leases = take(heap, 5000, {.size = kPage});
     for (const VaLease& lease : leases) {
@@ -240,7 +272,6 @@ TEST_CASE("an empty run goes back to the blocks once the class has another one")
     CHECK(heap.validate());
     CHECK(heap.stats(VaZone::kMain) ==
           VaZoneStats{.range = range(0, kGiB), .free_bytes = kGiB, .holes = 1, .largest_hole = kGiB});
-    // All but one run are gone, and this one goes when something wants the whole.
     CHECK(heap.allocate({.size = kGiB}).has_value());
     CHECK(heap.validate());
 }
@@ -339,4 +370,115 @@ TEST_CASE("zones have slots of their own") {
     const auto none = heap.lease({.size = kPage, .zone = VaZone::kReplay});
     REQUIRE_FALSE(none.has_value());
     CHECK(none.error().code == Code::kOutOfVa);
+}
+
+TEST_CASE("a large range that was given back is kept whole for the next one of nearly its size") {
+    Inside inside;
+    inside.use(std::uint64_t{1} << 22);
+    constexpr unsigned kClass = 16 * 9 + 5;
+    const auto request_of = [](unsigned size_class) {
+        return VaRequest{.size = VaSlotClass::stride_of(size_class) * kPage};
+    };
+    for (unsigned smaller = 0; smaller <= 5; ++smaller) {
+        CAPTURE(smaller);
+        const VaLease large = inside.grown(request_of(kClass));
+        inside.release(large);
+        CHECK(inside.space.slots.free_pages(VaZone::kMain) == VaSlotClass::stride_of(kClass));
+        VaLease next;
+        const bool taken = inside.space.slots.take(request_of(kClass - smaller), next);
+        // Three classes are near enough.
+        CHECK(taken == (smaller <= 3));
+        if (taken) {
+            CHECK(next.range == sized(large.range.start.raw(), request_of(kClass - smaller).size));
+            inside.release(next);
+        }
+        CHECK(inside.space.validate());
+        CHECK(inside.space.slots.trim(VaZone::kMain));
+        CHECK(inside.space.slots.free_pages(VaZone::kMain) == 0);
+        CHECK_FALSE(inside.space.slots.trim(VaZone::kMain));
+        CHECK(inside.space.validate());
+    }
+}
+
+TEST_CASE("large ranges that are free in runs are at most a small part of what was in use") {
+    Inside inside;
+    std::vector<VaLease> leases;
+    std::uint64_t used = std::uint64_t{1} << 20;
+    inside.use(used);
+    for (std::uint64_t i = 0; i < 300; ++i) {
+        const std::uint64_t pages = 4096 + 512 * (i % 8 + 1);
+        leases.push_back(inside.grown({.size = pages * kPage}));
+        used += pages;
+    }
+    CHECK(inside.space.slots.counters(VaZone::kMain).runs == 300);
+    for (std::size_t i = 0; i < leases.size(); ++i) {
+        inside.release(leases[i * 7 % leases.size()]);
+        REQUIRE(inside.space.slots.free_pages(VaZone::kMain) <= used / 48);
+    }
+    CHECK(inside.space.slots.free_pages(VaZone::kMain) != 0);
+    CHECK(inside.space.validate());
+}
+
+TEST_CASE("a free slot serves the alignments that its start has, whatever the run was made for") {
+    VaHeap heap = heap_of(range(kPage, 4 * kGiB), kEagerSlots);
+    (void)must(heap.lease({.size = kGiB, .guard = kPage}));
+    std::vector<VaLease> leases;
+    std::uint64_t state = 1;
+    for (int i = 0; i < 4000; ++i) {
+        state = state * 6364136223846793005U + 1442695040888963407U;
+        const std::uint64_t alignment = std::array{kPage, 64 * kKiB, 2 * kMiB}[(state >> 33) % 3];
+        if (leases.size() > 60) {
+            const std::size_t which = (state >> 40) % leases.size();
+            REQUIRE(heap.release_checked(leases[which].range, leases[which].handle).has_value());
+            leases.erase(leases.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+        leases.push_back(must(heap.lease({.size = 2 * kMiB, .alignment = alignment})));
+        REQUIRE(leases.back().range.start.is_aligned(alignment));
+        REQUIRE(leases.back().range.size() == 2 * kMiB);
+        if (i % 64 == 0) {
+            REQUIRE(heap.validate());
+        }
+    }
+    CHECK(slots_among(leases) > leases.size() / 2);
+    CHECK(heap.validate());
+}
+
+TEST_CASE("ranges much smaller than their slot have their exact size, in slots with one byte of slack and with two") {
+    VaHeap heap = heap_of(range(0, 64 * kGiB), kEagerSlots);
+    (void)must(heap.lease({.size = 16 * kGiB, .guard = kPage}));
+    for (const std::uint64_t pages :
+         {1U, 200U, 256U, 257U, 300U, 511U, 512U, 513U, 700U, 1025U, 1030U, 8193U, 16000U}) {
+        CAPTURE(pages);
+        const auto leases = take(heap, 40, {.size = pages * kPage, .alignment = 2 * kMiB});
+        for (const VaLease& lease : leases) {
+            REQUIRE(lease.range.size() == pages * kPage);
+            REQUIRE(lease.range.start.is_aligned(2 * kMiB));
+            REQUIRE((heap.allocation_at(lease.range.end - kPage)->range == lease.range));
+            REQUIRE(heap.is_allocated(lease.range));
+        }
+        CHECK(heap.validate());
+        for (const VaLease& lease : leases) {
+            REQUIRE_FALSE(heap.release_checked({lease.range.start, lease.range.end + kPage}, lease.handle).has_value());
+            REQUIRE(heap.release_checked(lease.range, lease.handle).has_value());
+        }
+        CHECK(heap.validate());
+    }
+    CHECK(heap.stats(VaZone::kMain).allocations == 1);
+}
+
+TEST_CASE("a magazine that runs full and empty keeps every slot once") {
+    VaHeap heap = heap_of(range(0, kGiB), kEagerSlots);
+    std::vector<VaLease> leases = take(heap, 600, {.size = 2 * kPage});
+    for (const std::size_t width : {1U, 5U, 11U, 12U, 13U, 64U, 200U, 600U}) {
+        for (std::size_t begin = 0; begin + width <= leases.size(); begin += width) {
+            for (std::size_t i = begin; i < begin + width; ++i) {
+                REQUIRE(heap.release_checked(leases[i].range, leases[i].handle).has_value());
+            }
+            for (std::size_t i = begin; i < begin + width; ++i) {
+                leases[i] = must(heap.lease({.size = 2 * kPage}));
+            }
+        }
+        REQUIRE(heap.validate());
+        REQUIRE(heap.stats(VaZone::kMain).allocations == 600);
+    }
 }
