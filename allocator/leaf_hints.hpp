@@ -9,7 +9,7 @@
 // none any more. So nothing needs to be kept up to date, and no wrong hint does harm but a search.
 //
 // `shift` follows the spans of the leaves that are found: where most are much larger or smaller than four slots, it
-// moves by one.
+// moves by one. Where one leaf of few entries is left at the end of the space, spans are of one page: 0 is the least.
 //
 // Memory: 8 bytes a slot, three to seven slots a leaf; taken by `reserve` alone, which can fail. Thread-safety: look-ups
 // read only.
@@ -70,7 +70,7 @@ public:
         }
         if (span > std::uint64_t{8} << shift_) {
             ++wider_;
-        } else if (span < std::uint64_t{2} << shift_) {
+        } else if (shift_ != 0 && span < std::uint64_t{2} << shift_) {
             --wider_;
         }
         if (wider_ == kMuch || wider_ == -kMuch) {

@@ -1,8 +1,10 @@
-// A mapping in pages, and the half of it that no cut changes in 16 bytes: how the mapping tree sees mappings.
+// A mapping in pages, and the half of it that no cut changes in 15 bytes: how the mapping tree sees mappings.
 //
-//            63                      3 2   0
+//            63        55            3 2   0
 //   place   | 9 unused | bias, 52 bits| flags |
 //   owner   | BO          63:32| serial   31:0|
+//
+//   in a leaf:   | owner, 8 bytes | place, 7 bytes |
 //
 // The bias is VA page - offset page, modulo 2^52: any VA below 2^48 with any offset up to 2^64. Cutting a mapping at
 // either end leaves its bias alone, and so everything but its first page and the number of pages.
@@ -10,8 +12,12 @@
 // Thread-safety: values. Nothing fails; `pack` asserts that the mapping is whole pages within [0, 2^48].
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cassert>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "allocator/mapping.hpp"
 #include "mali/address.hpp"
@@ -24,6 +30,33 @@ struct ShownPages {
     std::uint64_t owner;
 
     constexpr bool operator==(const ShownPages&) const noexcept = default;
+};
+
+// The same without the unused byte.
+class PackedShownPages {
+public:
+    // In place, because to copy what was just written so, by two stores that overlap, would wait for both.
+    void pack(const ShownPages& shown) noexcept {
+        assert(shown.place >> kPlaceBits == 0);
+        const std::uint64_t place = shown.place << (64 - kPlaceBits);
+        std::memcpy(bytes_.data() + kPlaceAt, &place, sizeof(place));
+        std::memcpy(bytes_.data(), &shown.owner, sizeof(shown.owner));
+    }
+    [[nodiscard]] ShownPages unpack() const noexcept {
+        ShownPages shown{};
+        std::memcpy(&shown.place, bytes_.data() + kPlaceAt, sizeof(shown.place));
+        std::memcpy(&shown.owner, bytes_.data(), sizeof(shown.owner));
+        shown.place >>= 64 - kPlaceBits;
+        return shown;
+    }
+    bool operator==(const PackedShownPages&) const noexcept = default;
+
+private:
+    static_assert(std::endian::native == std::endian::little, "the first byte of eight is the lowest");
+    static constexpr unsigned kPlaceBits = 56;
+    static constexpr std::size_t kPlaceAt = 7;  // eight bytes, of which the first is the owner's last
+
+    std::array<std::byte, 15> bytes_;
 };
 
 struct MappingEntry {
@@ -66,6 +99,6 @@ private:
     static constexpr std::uint64_t kUncached = 4;
     static constexpr std::uint64_t kBiasMask = (std::uint64_t{1} << 52U) - 1;
 };
-static_assert(sizeof(ShownPages) == 16);
+static_assert(sizeof(PackedShownPages) == 15);
 
 }  // namespace granule

@@ -4,15 +4,27 @@
 #include <bit>
 #include <cassert>
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 namespace granule {
 
 namespace {
 
+constexpr std::size_t kCacheLine = 64;
+
 // The first page that starts at or above `va`: an entry starts below `va` exactly if it starts below that page.
 constexpr std::uint64_t page_from(Va va) noexcept {
     return std::min(va.raw(), kMaxVaEnd) / kPageBytes + (va.is_aligned(kPageBytes) || va.raw() > kMaxVaEnd ? 0 : 1);
+}
+
+// All of a leaf but what its mappings show.
+void prefetch_ordered(const MappingLeaf& leaf) noexcept {
+    const auto* bytes = reinterpret_cast<const char*>(&leaf);
+    for (std::size_t at = 0; at < offsetof(MappingLeaf, shown); at += kCacheLine) {
+        __builtin_prefetch(bytes + at, 1);
+    }
+    __builtin_prefetch(&leaf.count, 1);
 }
 
 }  // namespace
@@ -25,7 +37,7 @@ MappingMap::MappingMap(MappingMap&& other) noexcept
       live_credit_(std::exchange(other.live_credit_, 0)),
       held_credit_(std::exchange(other.held_credit_, 0)),
       backed_credit_(std::exchange(other.backed_credit_, 0)),
-      plain_(other.plain_) {}
+      path_(other.path_) {}
 
 MappingMap& MappingMap::operator=(MappingMap&& other) noexcept {
     if (this != &other) {
@@ -34,15 +46,28 @@ MappingMap& MappingMap::operator=(MappingMap&& other) noexcept {
         live_credit_ = std::exchange(other.live_credit_, 0);
         held_credit_ = std::exchange(other.held_credit_, 0);
         backed_credit_ = std::exchange(other.backed_credit_, 0);
-        plain_ = other.plain_;
+        path_ = other.path_;
     }
     return *this;
 }
 
-template <bool fast>
+template <class Call>
+inline auto MappingMap::on_path(Call&& call) const noexcept {
+    switch (path_) {
+        case NodePath::kPlain:
+            return call(std::integral_constant<NodePath, NodePath::kPlain>{});
+        case NodePath::kAvx512:
+            return call(std::integral_constant<NodePath, NodePath::kAvx512>{});
+        case NodePath::kVectors:
+            break;
+    }
+    return call(std::integral_constant<NodePath, NodePath::kVectors>{});
+}
+
+template <NodePath path>
 inline std::optional<Mapping> MappingMap::find_page(std::uint64_t page) const noexcept {
-    const Leaf& leaf = *tree_.seek<fast>(page).leaf;
-    const unsigned through = leaf.rank_through<fast>(page);
+    const Leaf& leaf = *tree_.seek<path != NodePath::kPlain>(page).leaf;
+    const unsigned through = leaf.rank_through<path>(page);
     if (through == 0 || leaf.end(through - 1) <= page) {
         return std::nullopt;
     }
@@ -54,7 +79,7 @@ std::optional<Mapping> MappingMap::find(Va va) const noexcept {
         return std::nullopt;
     }
     const std::uint64_t page = va.raw() / kPageBytes;
-    return plain_ ? find_page<false>(page) : find_page<true>(page);
+    return on_path([&](auto path) { return find_page<path>(page); });
 }
 
 std::optional<Mapping> MappingMap::first_from(Va va) const noexcept {
@@ -63,7 +88,7 @@ std::optional<Mapping> MappingMap::first_from(Va va) const noexcept {
     }
     const std::uint64_t page = va.raw() / kPageBytes;
     const auto [leaf, limit] = tree_.descend<true>(page);
-    const unsigned through = leaf->rank_through<true>(page);
+    const unsigned through = leaf->rank_through<NodePath::kVectors>(page);
     if (through != 0 && leaf->end(through - 1) > page) {
         return leaf->entry(through - 1).unpack();
     }
@@ -79,7 +104,7 @@ std::optional<Mapping> MappingMap::last_before(Va va) const noexcept {
         return std::nullopt;
     }
     const Leaf& leaf = *tree_.seek<true>(page - 1).leaf;
-    const unsigned before = leaf.rank_below<true>(page);
+    const unsigned before = leaf.rank_through<NodePath::kVectors>(page - 1);
     return before == 0 ? std::nullopt : std::optional{leaf.entry(before - 1).unpack()};
 }
 
@@ -90,7 +115,7 @@ void MappingMap::visit_erased(VaRange range, ErasedVisitor visitor, void* contex
         return;
     }
     auto [leaf, limit] = tree_.descend<true>(start);
-    unsigned at = leaf->rank_through<true>(start);
+    unsigned at = leaf->rank_through<NodePath::kVectors>(start);
     at -= (at != 0 && leaf->end(at - 1) > start) ? 1U : 0U;
     for (;;) {
         for (; at < leaf->count; ++at) {
@@ -120,101 +145,118 @@ bool MappingMap::hold_more(std::uint64_t credit) noexcept {
     return true;
 }
 
-template <bool fast, bool inserts>
+template <NodePath path, bool inserts>
 inline bool MappingMap::splice(Leaf& leaf, std::uint64_t start, std::uint64_t end, const MappingEntry& entry) noexcept {
     using Piece = MappingLeaf::Piece;
-    const unsigned first = leaf.rank_below<fast>(start);
-    const unsigned last = leaf.rank_below<fast>(end);
     // All that starts in [start, end) goes. What starts below may reach into the range, and into its right side too:
     //
     //           start          end
     //     |-------:------|  |-| : |---|     before: cut;  [first, last) go
     //             | |---| |-----:--|                      ... and the last leaves a right rest
     //     |-------:-------------:--|        before is cut, and leaves a right rest
-    const std::uint64_t last_end = last == 0 ? 0 : leaf.end(last - 1);
-    const std::uint64_t right = last_end > end ? last_end - end : 0;
-    const unsigned wanted = (inserts ? 1U : 0U) + (right != 0 ? 1U : 0U);
-    const unsigned removed = last - first;
-    if (leaf.count + wanted > MappingLeaf::kMost + removed) {
-        return false;
-    }
-    std::uint64_t gone = 0;      // pages
-    std::uint64_t gone_odd = 0;  // entries of an odd number of pages
-    std::uint64_t left = right + (inserts ? entry.pages : 0);
-    std::uint64_t left_odd = (right & 1) + (inserts ? entry.pages & 1 : 0);
+    //
+    // The last is found by going there: mostly there is one to go or none, and all that go are to be looked at anyway.
+    const unsigned first = leaf.rank_below<path>(start);
+    std::uint64_t reach = 0;  // of what starts below `end`
+    std::uint64_t gone = 0;   // pages
+    std::uint64_t left = inserts ? entry.pages : 0;
+    std::uint64_t gone_credit = 0;
+    std::uint64_t left_credit = inserts ? credit_of(entry.pages) : 0;
+    std::uint64_t kept = 0;  // of what is before
     if (first != 0) {
         const std::uint64_t before = leaf.start(first - 1);
         const std::uint64_t pages = leaf.pages(first - 1);
-        const std::uint64_t kept = std::min(pages, start - before);
+        reach = before + pages;
+        // Whether it is cut or not: to ask would be a branch that nothing predicts.
+        kept = std::min(start, reach) - before;
         gone = pages;
-        gone_odd = pages & 1;
+        gone_credit = credit_of(pages);
         left += kept;
-        left_odd += kept & 1;
-        leaf.set_pages(first - 1, kept);
+        left_credit += credit_of(kept);
     }
-    const std::uint64_t old_first = leaf.count == 0 ? entry.start : leaf.first_page();
     std::uint64_t free = leaf.free;
-    for (unsigned at = first; at < last; ++at) {
-        const std::uint64_t pages = leaf.pages(at);
+    unsigned last = first;
+    for (; last < leaf.count; ++last) {
+        const std::uint64_t begin = leaf.start(last);
+        if (begin >= end) {
+            break;
+        }
+        const std::uint64_t pages = leaf.pages(last);
+        reach = begin + pages;
         gone += pages;
-        gone_odd += pages & 1;
-        free |= std::uint64_t{1} << leaf.place(at);
+        gone_credit += credit_of(pages);
+        free |= std::uint64_t{1} << leaf.place(last);
     }
+    const unsigned removed = last - first;
+    const bool rests = reach > end;
+    const unsigned wanted = (inserts ? 1U : 0U) + (rests ? 1U : 0U);
+    if (leaf.count + wanted > MappingLeaf::kMost + removed) {
+        return false;
+    }
+    const std::uint64_t old_first = first == 0 && leaf.count != 0 ? leaf.first_page() : start;
     Piece rest{};
-    if (right != 0) {
+    if (rests) {
         // It keeps the place of what it is the rest of, unless that stays too, cut.
         unsigned place = leaf.place(last - 1);
         if (removed == 0) {
-            const ShownPages& shown = leaf.shown[place];
+            const PackedShownPages& shown = leaf.shown[place];
             place = static_cast<unsigned>(std::countr_zero(free));
             leaf.shown[place] = shown;
         }
         free &= ~(std::uint64_t{1} << place);
-        rest = Piece::of(end, right, place);
+        rest = Piece::of(end, reach - end, place);
+        left += reach - end;
+        left_credit += credit_of(reach - end);
     }
     if (wanted != removed) {
-        leaf.move_rest<fast>(last, first + wanted);
+        leaf.move_rest<path>(last, first + wanted);
     }
-    if (right != 0) {
+    if (first != 0) {
+        leaf.set_pages(first - 1, kept);
+    }
+    if (rests) {
         leaf.put(first + wanted - 1, rest);
     }
     if constexpr (inserts) {
         const auto place = static_cast<unsigned>(std::countr_zero(free));
         free &= free - 1;
-        leaf.shown[place] = entry.shown;
+        leaf.shown[place].pack(entry.shown);
         leaf.put(first, Piece::of(entry.start, entry.pages, place));
     }
     leaf.free = free;
 
     mapped_pages_ += left - gone;
-    const std::uint64_t change = (left + left_odd) / 2 - (gone + gone_odd) / 2;  // the sum of ceil(pages / 2)
+    const std::uint64_t change = left_credit - gone_credit;
     live_credit_ += change;
     held_credit_ -= change;
     assert(static_cast<std::int64_t>(held_credit_) >= 0);
-    tree_.changed(leaf, old_first, static_cast<int>(wanted) - static_cast<int>(removed));
+    if (first == 0) [[unlikely]] {
+        tree_.begins(leaf, old_first);
+    }
+    tree_.resized(leaf, old_first, static_cast<int>(wanted) - static_cast<int>(removed));
     return true;
 }
 
-template <bool fast>
+template <NodePath path>
 inline void MappingMap::insert_entry(const MappingEntry& entry) noexcept {
     if (empty()) {
-        const bool done = splice<fast, true>(tree_.plant(), entry.start, entry.end(), entry);
+        const bool done = splice<path, true>(tree_.plant(), entry.start, entry.end(), entry);
         assert(done);
         static_cast<void>(done);
         return;
     }
-    while (!splice<fast, true>(*tree_.seek_to_change<fast>(entry.start, entry.start + 1).leaf, entry.start, entry.end(),
-                               entry)) {
+    while (!splice<path, true>(*tree_.seek_to_change<path != NodePath::kPlain>(entry.start, entry.start + 1).leaf,
+                               entry.start, entry.end(), entry)) {
         tree_.make_room(entry.start);
     }
 }
 
-template <bool fast>
+template <NodePath path>
 inline void MappingMap::erase_pages(std::uint64_t start, std::uint64_t end) noexcept {
     while (start < end && !empty()) {
-        const auto [leaf, limit] = tree_.seek_to_change<fast>(start, end);
+        const auto [leaf, limit] = tree_.seek_to_change<path != NodePath::kPlain>(start, end);
         const std::uint64_t stop = std::min(end, limit);
-        if (splice<fast, false>(*leaf, start, stop, {})) {
+        if (splice<path, false>(*leaf, start, stop, {})) {
             start = stop;
         } else {
             tree_.make_room(start);
@@ -225,14 +267,30 @@ inline void MappingMap::erase_pages(std::uint64_t start, std::uint64_t end) noex
 void MappingMap::insert(const Mapping& mapping) noexcept {
     assert(!first_from(mapping.va.start) || first_from(mapping.va.start)->va.start >= mapping.va.end);
     const MappingEntry entry = MappingEntry::pack(mapping);
-    plain_ ? insert_entry<false>(entry) : insert_entry<true>(entry);
+    on_path([&](auto path) { insert_entry<path>(entry); });
 }
 
 void MappingMap::erase(VaRange range) noexcept {
     assert(range.is_aligned(kPageBytes) && range.end.raw() <= kMaxVaEnd);
     const std::uint64_t start = range.start.raw() / kPageBytes;
     const std::uint64_t end = range.end.raw() / kPageBytes;
-    plain_ ? erase_pages<false>(start, end) : erase_pages<true>(start, end);
+    on_path([&](auto path) { erase_pages<path>(start, end); });
+}
+
+template <NodePath path>
+inline void MappingMap::replace_pages(std::uint64_t start, std::uint64_t end, const MappingEntry& entry) noexcept {
+    while (path != NodePath::kPlain && !empty()) {
+        const auto [leaf, limit] = tree_.seek_to_change<true>(start, end);
+        if (limit < end) {
+            break;
+        }
+        if (splice<path, true>(*leaf, start, end, entry)) {
+            return;
+        }
+        tree_.make_room(start);
+    }
+    erase_pages<path>(start, end);
+    insert_entry<path>(entry);
 }
 
 void MappingMap::replace(VaRange taken, const Mapping& mapping) noexcept {
@@ -240,28 +298,20 @@ void MappingMap::replace(VaRange taken, const Mapping& mapping) noexcept {
     const std::uint64_t start = taken.start.raw() / kPageBytes;
     const std::uint64_t end = taken.end.raw() / kPageBytes;
     const MappingEntry entry = MappingEntry::pack(mapping);
-    while (!plain_ && !empty()) {
-        const auto [leaf, limit] = tree_.seek_to_change<true>(start, end);
-        if (limit < end) {
-            break;
-        }
-        if (splice<true, true>(*leaf, start, end, entry)) {
-            return;
-        }
-        tree_.make_room(start);
-    }
-    erase(taken);
-    insert(mapping);
+    on_path([&](auto path) { replace_pages<path>(start, end, entry); });
 }
 
-void MappingMap::prefetch_leaf(Va va) const noexcept {
-    if (va.raw() >= kMaxVaEnd) {
-        return;
+void MappingMap::prefetch_pages(std::uint64_t page) noexcept {
+    prefetch_ordered(*tree_.expected_leaf(page));
+    const std::uint64_t before = std::exchange(heard_[heard_next_], page);
+    heard_next_ = (heard_next_ + 1) % kSecondLook;
+    const Leaf* const expected = tree_.expected_leaf(before);
+    const Leaf& leaf = *tree_.seek_to_change<true>(before, before + 1).leaf;
+    if (&leaf != expected) {
+        prefetch_ordered(leaf);
     }
-    const auto* bytes = reinterpret_cast<const char*>(tree_.expected_leaf(va.raw() / kPageBytes));
-    for (std::size_t at = 0; at < offsetof(MappingLeaf, shown); at += 64) {
-        __builtin_prefetch(bytes + at, 1);
-    }
+    // Where a new mapping would go: a store that waits for memory lets all that come after it wait.
+    __builtin_prefetch(leaf.shown.data() + std::countr_zero(leaf.free), 1);
 }
 
 bool MappingMap::validate() const noexcept {
@@ -273,7 +323,8 @@ bool MappingMap::validate() const noexcept {
     });
     return tree_.validate() && pages == mapped_pages_ && credit == live_credit_ &&
            live_credit_ + held_credit_ <= backed_credit_ &&
-           MappingTree::most_nodes_for(backed_credit_) <= tree_.pool().capacity();
+           MappingTree::most_nodes_for(backed_credit_).leaves <= tree_.reserved_nodes().leaves &&
+           MappingTree::most_nodes_for(backed_credit_).inners <= tree_.reserved_nodes().inners;
 }
 
 }  // namespace granule

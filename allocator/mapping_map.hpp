@@ -1,6 +1,6 @@
 // The map of mappings: which VA shows what, without overlaps.
 //
-// A B+tree by start page (mapping_tree.hpp) of leaves of up to 64 mappings. What a bind or an unbind does to a leaf is done
+// A B+tree by start page (mapping_tree.hpp) of leaves of up to 63 mappings. What a bind or an unbind does to a leaf is done
 // in one step: the left rest of what it cuts, the new mapping, the right rest, and one move of what is behind.
 //
 // Contract
@@ -15,8 +15,8 @@
 //   Complexity  find, erase, insert, replace: O(log n) plus the mappings removed; O(1) where a hint tells the leaf.
 //               Iteration: O(1) amortised.
 //   Thread-safety: none; the VM's lock covers it. Look-ups write nothing.
-//   Memory      31 to 33 B per live mapping in random traffic of 10^4 and more, at most 61 B (and one node). Credit is
-//               address space, not touched memory: at most 31 B for each page mapped, and half as much again where the
+//   Memory      30 to 31 B per live mapping in random traffic, at most 59 B (and two nodes). Credit is
+//               address space, not touched memory: at most 30 B for each page mapped, and half as much again where the
 //               pool has just grown. All of it goes back at the map's end.
 //   Not here    what the leaves are (granule_ledger.hpp), which BOs exist, what was there before.
 //
@@ -33,12 +33,15 @@
 //   tree of that many (MappingTree::most_nodes_for).
 #pragma once
 
+#include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
 
 #include "allocator/mapping.hpp"
+#include "allocator/mapping_node.hpp"
 #include "allocator/mapping_tree.hpp"
 #include "allocator/node_memory.hpp"
 #include "mali/address.hpp"
@@ -99,18 +102,24 @@ public:
     void replace(VaRange taken, const Mapping& mapping) noexcept;
     void replace(const Mapping& mapping) noexcept { replace(mapping.va, mapping); }
     // Brings what an operation at `va` will read into the caches, where the map is too large to be in them anyway. Worth
-    // calling some eight operations ahead.
-    void prefetch(Va va) const noexcept {
-        if (size() >= kLarge) {
-            prefetch_leaf(va);
+    // calling some eight operations ahead. The address is looked at again four calls later: then its leaf is there, and tells
+    // whether it is the right one, and where it has room.
+    void prefetch(Va va) noexcept {
+        if (size() >= kLarge && va.raw() < kMaxVaEnd) {
+            prefetch_pages(va.raw() / kPageBytes);
         }
     }
     // Gives up what is still held.
     void settle() noexcept { held_credit_ = 0; }
 
-    // Without them a replacement is an erase and an insert, nodes are searched by halving and moved by memmove. The answers
-    // are the same; for tests, and to find a difference.
-    void use_fast_paths(bool use) noexcept { plain_ = !use; }
+    // How leaves are searched and moved in: by default the widest path that the CPU has. By the plain one, hints are left
+    // aside too, and a replacement is an erase and an insert. The answers are the same; for tests, and to find a
+    // difference. Precondition: has_node_path(path).
+    void use_path(NodePath path) noexcept {
+        assert(has_node_path(path));
+        path_ = path;
+    }
+    void use_fast_paths(bool use) noexcept { use_path(use ? widest_node_path() : NodePath::kPlain); }
 
     [[nodiscard]] std::uint64_t size() const noexcept { return tree_.size(); }
     [[nodiscard]] bool empty() const noexcept { return tree_.size() == 0; }
@@ -118,11 +127,9 @@ public:
     [[nodiscard]] std::uint64_t credit() const noexcept { return live_credit_; }  // of the mappings, in mappings
     [[nodiscard]] std::uint64_t held_credit() const noexcept { return held_credit_; }
     // Memory in use: that of the nodes, and of the hints where they are.
-    [[nodiscard]] std::uint64_t bytes_in_nodes() const noexcept {
-        return tree_.pool().bytes_in_use() + bytes_in_hints();
-    }
+    [[nodiscard]] std::uint64_t bytes_in_nodes() const noexcept { return tree_.bytes_in_nodes() + bytes_in_hints(); }
     [[nodiscard]] std::uint64_t bytes_in_hints() const noexcept { return tree_.hint_bytes(); }
-    [[nodiscard]] std::uint64_t bytes_set_aside() const noexcept { return tree_.pool().bytes_reserved(); }
+    [[nodiscard]] std::uint64_t bytes_set_aside() const noexcept { return tree_.bytes_set_aside(); }
 
     // Checks every invariant; for tests and debug builds. O(size).
     [[nodiscard]] bool validate() const noexcept;
@@ -133,33 +140,43 @@ public:
     }
 
 private:
-    // Below, the leaves are in the caches closest to the core.
-    static constexpr std::uint64_t kLarge = std::uint64_t{1} << 18U;
+    // Below, a megabyte, the leaves are in the caches closest to the core.
+    static constexpr std::uint64_t kLarge = std::uint64_t{1} << 15U;
+    // Calls of `prefetch` until an address is looked at again.
+    static constexpr std::size_t kSecondLook = 4;
 
     using ErasedVisitor = bool (*)(void* context, const Mapping& mapping);
     using Leaf = MappingTree::Leaf;
 
     void visit_erased(VaRange range, ErasedVisitor visitor, void* context) const;
-    // In pages from here on; `fast`: see use_fast_paths.
+    // In pages from here on. `Call` is given the path as a type (std::integral_constant).
+    template <class Call>
+    auto on_path(Call&& call) const noexcept;
     // Takes [`start`, `end`) out of `leaf`, which nothing else in the tree overlaps, and puts `entry`, inside it, there.
-    // False: there is no room in the leaf for what this would leave, and nothing changed.
-    template <bool fast, bool inserts>
-    [[nodiscard]] bool splice(Leaf& leaf, std::uint64_t start, std::uint64_t end, const MappingEntry& entry) noexcept;
-    template <bool fast>
+    // False: there is no room in the leaf for what this would leave, and nothing changed. In place wherever it is called, so
+    // that nothing goes through memory.
+    template <NodePath path, bool inserts>
+    [[nodiscard, gnu::always_inline]] bool splice(Leaf& leaf, std::uint64_t start, std::uint64_t end,
+                                                  const MappingEntry& entry) noexcept;
+    template <NodePath path>
     void erase_pages(std::uint64_t start, std::uint64_t end) noexcept;
-    template <bool fast>
+    template <NodePath path>
     void insert_entry(const MappingEntry& entry) noexcept;
-    template <bool fast>
+    template <NodePath path>
+    void replace_pages(std::uint64_t start, std::uint64_t end, const MappingEntry& entry) noexcept;
+    template <NodePath path>
     [[nodiscard]] std::optional<Mapping> find_page(std::uint64_t page) const noexcept;
     [[nodiscard]] bool hold_more(std::uint64_t credit) noexcept;
-    void prefetch_leaf(Va va) const noexcept;
+    void prefetch_pages(std::uint64_t page) noexcept;
 
     MappingTree tree_;
     std::uint64_t mapped_pages_ = 0;
     std::uint64_t live_credit_ = 0;
     std::uint64_t held_credit_ = 0;
-    std::uint64_t backed_credit_ = 0;  // what nodes are set aside for
-    bool plain_ = false;
+    std::uint64_t backed_credit_ = 0;                 // what nodes are set aside for
+    std::array<std::uint64_t, kSecondLook> heard_{};  // by the last calls of `prefetch`, in pages
+    std::size_t heard_next_ = 0;
+    NodePath path_ = widest_node_path();
 };
 
 }  // namespace granule

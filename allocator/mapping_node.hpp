@@ -1,15 +1,18 @@
 // The nodes of the mapping tree: what is in them, and the search in one.
 //
-//   Leaf   | free | count | reach | seats 64 x 2 B | starts 64 x 4 B | lengths 64 x 4 B | shown 64 x 16 B |  1680 bytes
-//   Inner  |      | count | reach | fences 8 x 4 B | first pages 128 x (4 B + 1 B) | children 120 x 8 B |  in as many
+//   Leaf   | seats 64 x 2 B | starts 64 x 4 B | lengths 64 x 4 B | shown 63 x 15 B | count | reach | free |  25 cache lines
+//   Inner  | count | fences 8 x 4 B | first pages 64 x (4 B + 1 B) | children 60 x 8 B |                        848 bytes
 //
 // In a leaf the three arrays before `shown` are in the order of VA; what an entry shows stays where it was put until the
 // entry goes, and `seats` says where that is. So an entry that comes or goes moves ten bytes of each entry behind it
-// and not 26, and a cut touches no `shown` at all.
+// and not 25, and a cut touches no `shown` at all.
 //
 //     seat      | 2 unused | length, lower 4 bits | start, lower 4 bits | place in `shown`: 6 bits |
 //
 // Lengths are kept as pages - 1. Thread-safety: none; nothing here allocates or fails.
+//
+// A leaf is searched and moved in by one of several paths, which do the same; `NodePath` says which. By AVX-512 the whole leaf
+// is moved by a fixed number of instructions, so that no branch depends on how much of it is behind.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +31,23 @@ namespace granule {
 // The reach of what is no leaf.
 inline constexpr std::int32_t kNowhere = INT32_MIN;
 
-struct alignas(16) MappingLeaf {
-    static constexpr unsigned kMost = 64;
+enum class NodePath : std::uint8_t {
+    kPlain,    // halving, memmove, no hints: to find a difference
+    kVectors,  // sixteen bytes at a time: SSE2, NEON
+    kAvx512,   // AVX-512F and BW
+};
+inline constexpr std::array kNodePaths = {NodePath::kPlain, NodePath::kVectors, NodePath::kAvx512};
+
+// Whether this build and this CPU have it. Thread-safe.
+[[nodiscard]] bool has_node_path(NodePath path) noexcept;
+[[nodiscard]] inline NodePath widest_node_path() noexcept {
+    return has_node_path(NodePath::kAvx512) ? NodePath::kAvx512 : NodePath::kVectors;
+}
+
+struct alignas(64) MappingLeaf {
+    static constexpr unsigned kMost = 63;
+    static constexpr unsigned kLanes = kMost + 1;  // of the ordered arrays: the last is never in use
+    static constexpr std::uint64_t kAllFree = (std::uint64_t{1} << kMost) - 1;
     static constexpr unsigned kLeast = 28;
 
     // Start, length and place of an entry, as the ordered arrays hold them.
@@ -39,7 +57,7 @@ struct alignas(16) MappingLeaf {
         std::uint16_t seat;
 
         [[nodiscard]] static Piece of(std::uint64_t start, std::uint64_t pages, unsigned place) noexcept {
-            const SplitPage split = SplitPage::of(start);
+            const SplitPage split = SplitPage::of_page(start);
             const std::uint64_t length = pages - 1;
             const auto seat =
                 (static_cast<unsigned>(length & kLowerMask) << kLengthShift) | (split.lower << kStartShift) | place;
@@ -54,18 +72,18 @@ struct alignas(16) MappingLeaf {
         std::array<std::uint16_t, std::size_t{leaves} * kMost> seats;
         std::array<std::int32_t, std::size_t{leaves} * kMost> starts;
         std::array<std::uint32_t, std::size_t{leaves} * kMost> lengths;
-        std::array<ShownPages, std::size_t{leaves} * kMost> shown;
+        std::array<PackedShownPages, std::size_t{leaves} * kMost> shown;
     };
 
-    std::uint64_t free;  // a bit for each place in `shown` that no entry has
-    std::uint32_t count;
+    std::array<std::uint16_t, kLanes> seats;
+    std::array<std::int32_t, kLanes> starts;
+    std::array<std::uint32_t, kLanes> lengths;
+    std::array<PackedShownPages, kMost> shown;
+    std::uint16_t count;
     // All pages from the first entry's on belong to this leaf up to here, and perhaps beyond: the upper half of a page.
-    // kNowhere in what is not a leaf of the tree; the pool, which has the first eight bytes, leaves it alone.
+    // kNowhere in a leaf that is not in the tree, which stays a leaf (mapping_tree.hpp): a hint may still lead to it.
     std::int32_t reach;
-    std::array<std::uint16_t, kMost> seats;
-    std::array<std::int32_t, kMost> starts;
-    std::array<std::uint32_t, kMost> lengths;
-    std::array<ShownPages, kMost> shown;
+    std::uint64_t free;  // a bit for each place in `shown` that no entry has
 
     [[nodiscard]] unsigned place(unsigned at) const noexcept { return seats[at] & kPlaceMask; }
     [[nodiscard]] std::uint64_t start(unsigned at) const noexcept {
@@ -76,28 +94,30 @@ struct alignas(16) MappingLeaf {
     }
     [[nodiscard]] std::uint64_t end(unsigned at) const noexcept { return start(at) + pages(at); }
     [[nodiscard]] std::uint64_t first_page() const noexcept { return start(0); }
-    [[nodiscard]] MappingEntry entry(unsigned at) const noexcept { return {start(at), pages(at), shown[place(at)]}; }
+    [[nodiscard]] MappingEntry entry(unsigned at) const noexcept {
+        return {start(at), pages(at), shown[place(at)].unpack()};
+    }
     [[nodiscard]] Piece piece(unsigned at) const noexcept { return {starts[at], lengths[at], seats[at]}; }
 
     // Whether all of [`start`, `end`), which is not empty, is known to belong to this leaf.
     [[nodiscard]] bool holds(std::uint64_t first, std::uint64_t end) const noexcept {
-        return SplitPage::of(end - 1).upper < reach && start(0) <= first;
+        return SplitPage::of_page(end - 1).upper < reach && start(0) <= first;
     }
 
-    // How many entries start below `page`, which may be the end of the space.
-    template <bool fast>
+    // How many entries start below `page`.
+    template <NodePath path>
     [[nodiscard]] unsigned rank_below(std::uint64_t page) const noexcept {
-        const SplitPage split = SplitPage::of(page);
-        return on_from(count_uppers_below<fast>(split.upper), split);
+        const SplitPage split = SplitPage::of_page(page);
+        return on_from(count_uppers_below<path>(split.upper), split);
     }
-    // How many start at `page` or below, which is below the end of the space. From the other side, so that neither has
+    // How many start at `page` or below. From the other side, so that neither has
     // anything to correct where all starts and `page` are multiples of sixteen pages.
-    template <bool fast>
+    template <NodePath path>
     [[nodiscard]] unsigned rank_through(std::uint64_t page) const noexcept {
-        const SplitPage split = SplitPage::of(page);
+        const SplitPage split = SplitPage::of_page(page);
         unsigned through = count;
         if (split.upper != kNoUpper) {
-            through = count_uppers_below<fast>(split.upper + 1);
+            through = count_uppers_below<path>(split.upper + 1);
         }
         while (through != 0 && starts[through - 1] == split.upper && start_lower(through - 1) > split.lower) {
             --through;
@@ -120,8 +140,8 @@ struct alignas(16) MappingLeaf {
     void assign(const Run<leaves>& run, unsigned from, unsigned end) noexcept {
         assert(end - from <= kMost);
         clear();
-        count = end - from;
-        free = count == kMost ? 0 : free << count;
+        count = static_cast<std::uint16_t>(end - from);
+        free = kAllFree & (kAllFree << count);
         for (unsigned at = 0; at < count; ++at) {
             seats[at] = static_cast<std::uint16_t>((run.seats[from + at] & ~kPlaceMask) | at);
         }
@@ -141,11 +161,14 @@ struct alignas(16) MappingLeaf {
         seats[at] = static_cast<std::uint16_t>((seats[at] & kNotLength) | lower);
     }
     // The ordered arrays behind `from` go to `to`, and the count follows. Places are the caller's.
-    template <bool fast>
+    template <NodePath path>
     void move_rest(unsigned from, unsigned to) noexcept;
 
 private:
     void move_by_eights(unsigned from, unsigned to, unsigned moved) noexcept;
+    // The AVX-512 path: mapping_node_x86.cpp.
+    [[nodiscard]] unsigned count_uppers_below_avx512(std::int32_t limit) const noexcept;
+    void move_rest_avx512(unsigned from, unsigned to) noexcept;
 
     static constexpr unsigned kPlaceMask = 63;
     static constexpr unsigned kStartShift = 6;
@@ -156,9 +179,15 @@ private:
     [[nodiscard]] std::uint32_t start_lower(unsigned at) const noexcept {
         return (unsigned{seats[at]} >> kStartShift) & kLowerMask;
     }
-    template <bool fast>
+    template <NodePath path>
     [[nodiscard]] unsigned count_uppers_below(std::int32_t limit) const noexcept {
-        return fast ? count_below<kMost>(starts.data(), limit) : count_below_by_halving(starts.data(), kMost, limit);
+        if constexpr (path == NodePath::kAvx512) {
+            return count_uppers_below_avx512(limit);
+        } else if constexpr (path == NodePath::kVectors) {
+            return count_below<kLanes>(starts.data(), limit);
+        } else {
+            return count_below_by_halving(starts.data(), kLanes, limit);
+        }
     }
     // On from `at` while starts are in the same sixteen pages as `split`, and below.
     [[nodiscard]] unsigned on_from(unsigned at, const SplitPage& split) const noexcept {
@@ -172,10 +201,11 @@ private:
 // A child is a MappingLeaf at level 1, a MappingInner above. The search has two steps: every sixteenth first page is in
 // `fences` too, which say where the others of the sixteen are.
 struct alignas(16) MappingInner {
-    static constexpr unsigned kMost = 120;
-    static constexpr unsigned kLeast = 40;
+    static constexpr unsigned kMost = 60;
+    static constexpr unsigned kLeast = 20;
     static constexpr unsigned kGroup = 16;
     static constexpr unsigned kGroups = kMost / kGroup + 1;
+    static constexpr unsigned kFences = 2 * kUpperLanes;  // as few as can be searched at once
 
     struct Child {
         std::uint64_t first_page;
@@ -188,10 +218,8 @@ struct alignas(16) MappingInner {
         std::array<Child, std::size_t{nodes} * kMost> children;
     };
 
-    std::uint64_t unused;
-    std::uint32_t count;
-    std::int32_t reach;                                              // kNowhere: no leaf
-    std::array<std::int32_t, kGroups> fences;                        // the last of each sixteen
+    alignas(16) std::uint32_t count;
+    alignas(16) std::array<std::int32_t, kFences> fences;            // the last of each sixteen
     std::array<std::int32_t, std::size_t{kGroups} * kGroup> firsts;  // upper halves
     std::array<std::uint8_t, std::size_t{kGroups} * kGroup> lowers;
     std::array<void*, kMost> children;
@@ -205,11 +233,11 @@ struct alignas(16) MappingInner {
     // at least, so that of two no upper halves are equal.
     template <bool fast>
     [[nodiscard]] unsigned child_of(std::uint64_t page) const noexcept {
-        const SplitPage split = SplitPage::of(page);
+        const SplitPage split = SplitPage::of_page(page);
         unsigned through = 0;
         if constexpr (fast) {
             // All of the last sixteen are never in use, so that its fence is below nothing.
-            const unsigned group = count_below<kGroups>(fences.data(), split.upper) * kGroup;
+            const unsigned group = count_below<kFences>(fences.data(), split.upper) * kGroup;
             through = group + count_below<kGroup>(firsts.data() + group, split.upper);
         } else {
             through = count_below_by_halving(firsts.data(), count, split.upper);
@@ -247,9 +275,9 @@ struct alignas(16) MappingInner {
     void move_rest(unsigned from, unsigned to) noexcept;
 };
 
-static_assert(sizeof(MappingInner) <= sizeof(MappingLeaf), "one pool serves both");
-static_assert(offsetof(MappingInner, reach) == offsetof(MappingLeaf, reach), "a hint may lead to either");
-static_assert(offsetof(MappingLeaf, reach) >= sizeof(void*), "what is free is linked by its first bytes");
+static_assert(sizeof(MappingLeaf) == 1600 && offsetof(MappingLeaf, shown) % 64 == 0);
+static_assert(MappingInner::kGroups <= MappingInner::kFences &&
+              MappingInner::kMost < MappingInner::kGroups * MappingInner::kGroup);
 
 // Eight entries of the ordered arrays.
 struct MappingOctet {
@@ -302,14 +330,18 @@ inline void MappingLeaf::move_by_eights(unsigned from, unsigned to, unsigned mov
     highest.store(*this, to + last);
 }
 
-template <bool fast>
+template <NodePath path>
 inline void MappingLeaf::move_rest(unsigned from, unsigned to) noexcept {
     const unsigned used = count;
     const unsigned moved = used - from;
     const unsigned left = to + moved;
-    assert(from <= used && left <= kMost);
-    count = left;
-    if constexpr (!fast) {
+    assert(from <= used && left <= kMost && to <= from + 2);
+    if constexpr (path == NodePath::kAvx512) {
+        move_rest_avx512(from, to);
+        return;
+    }
+    count = static_cast<std::uint16_t>(left);
+    if constexpr (path == NodePath::kPlain) {
         std::memmove(starts.data() + to, starts.data() + from, moved * sizeof(starts[0]));
         std::memmove(lengths.data() + to, lengths.data() + from, moved * sizeof(lengths[0]));
         std::memmove(seats.data() + to, seats.data() + from, moved * sizeof(seats[0]));

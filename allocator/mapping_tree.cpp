@@ -46,28 +46,42 @@ Node& child(const Inner& parent, unsigned index) noexcept {
     return *static_cast<Node*>(parent.children[index]);
 }
 
+// Neighbours around a child of `parent`, one more with each step, and how many entries they have.
 template <class Node>
-unsigned entries_of(const Inner& parent, unsigned first, unsigned size) noexcept {
-    unsigned sum = 0;
-    for (unsigned index = first; index < first + size; ++index) {
-        sum += child<Node>(parent, index).count;
+class Neighbours {
+public:
+    Neighbours(const Inner& parent, unsigned index) noexcept
+        : parent_(parent), index_(index), first_(index), entries_(child<Node>(parent, index).count) {}
+
+    void grow() noexcept {
+        ++size_;
+        const unsigned first = first_of(index_, size_, parent_.count);
+        entries_ += child<Node>(parent_, first < first_ ? first : first + size_ - 1).count;
+        first_ = first;
     }
-    return sum;
-}
+    [[nodiscard]] unsigned first() const noexcept { return first_; }
+    [[nodiscard]] unsigned size() const noexcept { return size_; }
+    [[nodiscard]] unsigned entries() const noexcept { return entries_; }
+
+private:
+    const Inner& parent_;
+    unsigned index_;
+    unsigned first_;
+    unsigned size_ = 1;
+    unsigned entries_;
+};
 
 }  // namespace
 
 void MappingLeaf::clear() noexcept {
     count = 0;
     reach = kNowhere;
-    free = ~std::uint64_t{0};
+    free = kAllFree;
     starts.fill(kNoUpper);
 }
 
 void MappingInner::clear() noexcept {
     count = 0;
-    reach = kNowhere;
-    unused = 0;
     fences.fill(kNoUpper);
     firsts.fill(kNoUpper);
 }
@@ -99,10 +113,12 @@ void MappingInner::move_rest(unsigned from, unsigned to) noexcept {
     count = left;
 }
 
-MappingTree::MappingTree(NodeMemory memory) noexcept : pool_(memory, sizeof(Leaf), alignof(Leaf)), hints_(memory) {}
+MappingTree::MappingTree(NodeMemory memory) noexcept
+    : leaves_(memory, sizeof(Leaf), alignof(Leaf)), inners_(memory, sizeof(Inner), alignof(Inner)), hints_(memory) {}
 
 MappingTree::MappingTree(MappingTree&& other) noexcept
-    : pool_(std::move(other.pool_)),
+    : leaves_(std::move(other.leaves_)),
+      inners_(std::move(other.inners_)),
       hints_(std::move(other.hints_)),
       root_(std::exchange(other.root_, nullptr)),
       height_(std::exchange(other.height_, 0)),
@@ -110,7 +126,8 @@ MappingTree::MappingTree(MappingTree&& other) noexcept
 
 MappingTree& MappingTree::operator=(MappingTree&& other) noexcept {
     if (this != &other) {
-        pool_ = std::move(other.pool_);
+        leaves_ = std::move(other.leaves_);
+        inners_ = std::move(other.inners_);
         hints_ = std::move(other.hints_);
         root_ = std::exchange(other.root_, nullptr);
         height_ = std::exchange(other.height_, 0);
@@ -120,35 +137,56 @@ MappingTree& MappingTree::operator=(MappingTree&& other) noexcept {
 }
 
 // Below the root every node is at least at its minimum: of n entries there are at most n / 28 leaves, over them at most
-// n / 28 / 40 inner nodes that are not the root, and so on; the root is one node more.
-std::uint64_t MappingTree::most_nodes_for(std::uint64_t entries) noexcept {
-    if (entries == 0) {
-        return 0;
+// n / 28 / 20 inner nodes that are not the root, and so on; the root is one node more.
+MappingTree::NodeCounts MappingTree::most_nodes_for(std::uint64_t entries) noexcept {
+    const std::uint64_t leaves = entries / Leaf::kLeast;
+    if (leaves < 2) {
+        return {entries == 0 ? 0U : 1U, 0};
     }
-    std::uint64_t nodes = 1;
-    for (std::uint64_t level = entries / Leaf::kLeast; level > 0; level /= Inner::kLeast) {
-        nodes += level;
+    std::uint64_t inners = 1;
+    for (std::uint64_t level = leaves / Inner::kLeast; level > 0; level /= Inner::kLeast) {
+        inners += level;
     }
-    return nodes;
+    return {leaves, inners};
 }
 
 bool MappingTree::reserve(std::uint64_t entries) noexcept {
-    if (!hints_suit()) {
-        LeafHints larger(hints_.memory());
-        if (!larger.reserve(entries_) || !pool_.reserve(most_nodes_for(entries))) {
-            return false;
-        }
-        hints_ = std::move(larger);
-        return true;
+    LeafHints larger(hints_.memory());
+    const bool hints_change = !hints_suit();
+    if (hints_change && !larger.reserve(entries_)) {
+        return false;
     }
-    return pool_.reserve(most_nodes_for(entries));
+    const NodeCounts most = most_nodes_for(entries);
+    const std::uint64_t leaves_before = leaves_.capacity();
+    if (!leaves_.reserve(most.leaves)) {
+        return false;
+    }
+    if (!inners_.reserve(most.inners)) {
+        leaves_.reserve_no_more_than(leaves_before);
+        return false;
+    }
+    if (hints_change) {
+        hints_ = std::move(larger);
+    }
+    return true;
 }
 
 template <class Node>
 Node* MappingTree::new_node() noexcept {
-    auto* node = ::new (pool_.take()) Node;
+    NodePool* pool = nullptr;
+    if constexpr (std::is_same_v<Node, Leaf>) {
+        pool = &leaves_;
+    } else {
+        pool = &inners_;
+    }
+    auto* node = ::new (pool->take()) Node;
     node->clear();
     return node;
+}
+
+void MappingTree::give_back(Leaf* leaf) noexcept {
+    leaf->reach = kNowhere;
+    leaves_.give_back(leaf);
 }
 
 MappingTree::Leaf& MappingTree::plant() noexcept {
@@ -190,7 +228,7 @@ MappingTree::Seat MappingTree::seek_and_remember(std::uint64_t page) noexcept {
 void MappingTree::make_room(std::uint64_t page) noexcept {
     Path path = path_to(page);
     const Leaf& leaf = *descend<true>(page).leaf;
-    const unsigned at = leaf.rank_below<true>(page);
+    const unsigned at = leaf.rank_below<NodePath::kVectors>(page);
     make_room_in<Leaf>(path, 0, at == leaf.count ? Lean::kFirst : at == 0 ? Lean::kLast : Lean::kEven);
 }
 
@@ -217,10 +255,10 @@ void MappingTree::make_room_in(Path& path, unsigned level, Lean lean) noexcept {
     const auto [parent, index] = path.steps[level + 1];
     const unsigned children = parent->count;
     const unsigned most = std::min(children, kMostSpread - 1);
-    for (unsigned size = 2; size <= most; ++size) {
-        const unsigned first = first_of(index, size, children);
-        if (entries_of<Node>(*parent, first, size) <= size * kSpills<Node>) {
-            spread<Node>(path, level, first, size, size, lean);
+    for (Neighbours<Node> near(*parent, index); near.size() < most;) {
+        near.grow();
+        if (near.entries() <= near.size() * kSpills<Node>) {
+            spread<Node>(path, level, near.first(), near.size(), near.size(), lean);
             return;
         }
     }
@@ -274,8 +312,7 @@ void MappingTree::spread(const Path& path, unsigned level, unsigned first, unsig
         }
     }
     for (unsigned n = to; n < from; ++n) {
-        nodes[n]->reach = kNowhere;
-        pool_.give_back(nodes[n]);
+        give_back(nodes[n]);
     }
     if (first == 0) {
         set_first_page(path, level + 1, parent.first_page());
@@ -293,15 +330,16 @@ void MappingTree::mend_node(const Path& path, unsigned level) noexcept {
     const unsigned children = parent->count;
     const unsigned left = child<Node>(*parent, index).count;
     // As few neighbours as possible: what is empty goes alone.
-    for (unsigned size = left == 0 ? 1 : 2; size <= std::min(children, kMostSpread); ++size) {
-        const unsigned first = first_of(index, size, children);
-        if (entries_of<Node>(*parent, first, size) <= (size - 1) * kMerges<Node>) {
-            spread<Node>(path, level, first, size, size - 1, Lean::kEven);
-            if (parent->count < Inner::kLeast) {
-                mend_node<Inner>(path, level + 1);
-            }
-            return;
+    Neighbours<Node> near(*parent, index);
+    while (near.entries() > (near.size() - 1) * kMerges<Node> && near.size() < std::min(children, kMostSpread)) {
+        near.grow();
+    }
+    if (near.entries() <= (near.size() - 1) * kMerges<Node>) {
+        spread<Node>(path, level, near.first(), near.size(), near.size() - 1, Lean::kEven);
+        if (parent->count < Inner::kLeast) {
+            mend_node<Inner>(path, level + 1);
         }
+        return;
     }
     if (left < Node::kLeast) {
         spread<Node>(path, level, first_of(index, 2, children), 2, 2, Lean::kEven);
@@ -311,9 +349,9 @@ void MappingTree::mend_node(const Path& path, unsigned level) noexcept {
 // The root may be small, but an empty leaf is no tree, and an inner node of one child no level.
 void MappingTree::mend_root() noexcept {
     if (height_ == 0) {
-        if (static_cast<Leaf*>(root_)->count == 0) {
-            static_cast<Leaf*>(root_)->reach = kNowhere;
-            pool_.give_back(std::exchange(root_, nullptr));
+        if (auto* root = static_cast<Leaf*>(root_); root->count == 0) {
+            root_ = nullptr;
+            give_back(root);
         }
         return;
     }
@@ -321,7 +359,7 @@ void MappingTree::mend_root() noexcept {
     if (root->count == 1) {
         root_ = root->children[0];
         --height_;
-        pool_.give_back(root);
+        give_back(root);
     }
 }
 
@@ -329,12 +367,12 @@ void MappingTree::mend_root() noexcept {
 struct MappingTree::Check {
     std::uint64_t end = 0;
     std::int32_t reach = kNowhere;
-    std::uint64_t nodes = 0;
+    NodeCounts nodes = {0, 0};
     std::uint64_t entries = 0;
 };
 
 bool MappingTree::check(const void* node, unsigned level, Check& state) const noexcept {
-    ++state.nodes;
+    ++(level == 0 ? state.nodes.leaves : state.nodes.inners);
     const bool is_root = level == height_;
     const auto blank_behind = [](const auto& uppers, std::uint64_t count) {
         return std::all_of(&uppers[0] + count, &uppers[0] + uppers.size(),
@@ -360,7 +398,7 @@ bool MappingTree::check(const void* node, unsigned level, Check& state) const no
             taken |= std::uint64_t{1} << leaf.place(at);
         }
         state.entries += leaf.count;
-        return taken == ~leaf.free && static_cast<unsigned>(std::popcount(taken)) == leaf.count;
+        return (taken ^ leaf.free) == Leaf::kAllFree && static_cast<unsigned>(std::popcount(taken)) == leaf.count;
     }
     const auto& inner = *static_cast<const Inner*>(node);
     if (inner.count > Inner::kMost || inner.count < (is_root ? 2 : Inner::kLeast) ||
@@ -379,11 +417,12 @@ bool MappingTree::check(const void* node, unsigned level, Check& state) const no
 
 bool MappingTree::validate() const noexcept {
     if (root_ == nullptr) {
-        return height_ == 0 && entries_ == 0 && pool_.in_use() == 0;
+        return height_ == 0 && entries_ == 0 && nodes() == NodeCounts{0, 0};
     }
     Check state;
     return check(root_, height_, state) && state.end <= kPagesOfVa && state.entries == entries_ &&
-           state.nodes == pool_.in_use() && pool_.in_use() <= most_nodes_for(entries_);
+           state.nodes == nodes() && state.nodes.leaves <= most_nodes_for(entries_).leaves &&
+           state.nodes.inners <= most_nodes_for(entries_).inners;
 }
 
 }  // namespace granule

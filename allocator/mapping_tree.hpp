@@ -4,15 +4,17 @@
 // the way to a leaf, room in it, and what becomes of it when it has lost entries.
 //
 // Contract
-//   State       All leaves are at one depth. A leaf holds 28 to 64 entries, an inner node 40 to 120 children; the root
+//   State       All leaves are at one depth. A leaf holds 28 to 63 entries, an inner node 20 to 60 children; the root
 //               may hold less, an inner root at least 2 children, and an empty tree has no node. The first page of a
 //               child *is* the start of the first entry below it, not just a lower bound: so the first page of the next
 //               child is how far a leaf reaches (`Seat::limit`), and who knows it need not look at the next leaf.
 //   Fill        Neighbours share: `spread` hands the entries of some to one more or one less of them, or evenly. A full
 //               node spills into its neighbours and splits only where they are full too; a leaf that gets emptier
 //               looks for neighbours that need one leaf less together. Typical leaves are six sevenths full.
-//   P4          `make_room` takes nodes from the pool, which `reserve` filled for the largest tree of so many entries;
-//               `mend` takes none. Each leaves a valid tree of the entries that it found.
+//   P4          `make_room` takes nodes from the pools, which `reserve` filled for the largest tree of so many entries;
+//               `resized` takes none. Each leaves a valid tree of the entries that it found.
+//   Hints       Leaves have a pool of their own: what was once a leaf is one until the tree ends, in the tree or not, and a
+//               hint may lead to it. Outside the tree it reaches nowhere.
 //   Complexity  O(log n); what is moved is a constant number of nodes at each level that changes.
 //   Thread-safety: none.
 #pragma once
@@ -34,8 +36,13 @@ public:
     using Inner = MappingInner;
 
     // Inner levels above 2^36 entries (of one page each) at most: of `n` levels, the leaves are at least
-    // 2 * 40^(n - 1), with 28 entries each.
-    static constexpr unsigned kMostHeight = 6;
+    // 2 * 20^(n - 1), with 28 entries each.
+    static constexpr unsigned kMostHeight = 7;
+    struct NodeCounts {
+        std::uint64_t leaves;
+        std::uint64_t inners;
+        constexpr bool operator==(const NodeCounts&) const noexcept = default;
+    };
     // The leaf that a page belongs to: its first entry starts at or below the page, or it is the first of the tree. The
     // next leaf begins at `limit`, the end of the space where there is none. In an empty tree there is no leaf.
     struct Seat {
@@ -105,23 +112,32 @@ public:
     // Room for at least two entries more in the leaf of `page`, or a step towards it: seek again, and ask again if there is
     // none. Precondition: an entry more than now is reserved.
     void make_room(std::uint64_t page) noexcept;
-    // `leaf`, which began with page `old_first`, has `delta` entries more than then.
-    void changed(const Leaf& leaf, std::uint64_t old_first, int delta) noexcept {
-        entries_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(delta));
-        if (leaf.count != 0 && leaf.first_page() != old_first) [[unlikely]] {
+    // The first entry of `leaf`, which was at page `old_first`, may be another one.
+    void begins(const Leaf& leaf, std::uint64_t old_first) noexcept {
+        if (leaf.count != 0 && leaf.first_page() != old_first) {
             begins_elsewhere(old_first, leaf);
-            old_first = leaf.first_page();
         }
-        if (delta < 0 && leaf.count < kWorthMending && (leaf.count % 4 == 0 || leaf.count < Leaf::kLeast)) {
-            mend_leaf(old_first);
+    }
+    // `leaf` has `delta` entries more than it had when it began with page `old_first`; `begins` knows where it begins now.
+    void resized(const Leaf& leaf, std::uint64_t old_first, int delta) noexcept {
+        entries_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(delta));
+        if (delta < 0 && leaf.count <= kWorthMending && (leaf.count % 8 == 0 || leaf.count < Leaf::kLeast)) {
+            mend_leaf(leaf.count == 0 ? old_first : leaf.first_page());
         }
     }
 
     [[nodiscard]] std::uint64_t size() const noexcept { return entries_; }
-    [[nodiscard]] const NodePool& pool() const noexcept { return pool_; }
+    [[nodiscard]] NodeCounts nodes() const noexcept { return {leaves_.in_use(), inners_.in_use()}; }
+    [[nodiscard]] NodeCounts reserved_nodes() const noexcept { return {leaves_.capacity(), inners_.capacity()}; }
+    [[nodiscard]] std::uint64_t bytes_in_nodes() const noexcept {
+        return leaves_.bytes_in_use() + inners_.bytes_in_use();
+    }
+    [[nodiscard]] std::uint64_t bytes_set_aside() const noexcept {
+        return leaves_.bytes_reserved() + inners_.bytes_reserved();
+    }
 
     // Nodes of the largest tree of at most so many entries.
-    [[nodiscard]] static std::uint64_t most_nodes_for(std::uint64_t entries) noexcept;
+    [[nodiscard]] static NodeCounts most_nodes_for(std::uint64_t entries) noexcept;
 
     // Checks the shape and the order; O(size).
     [[nodiscard]] bool validate() const noexcept;
@@ -137,8 +153,8 @@ private:
         std::array<Step, kMostHeight + 1> steps;
     };
 
-    // A leaf with fewer entries looks at its neighbours, each time that it has lost four.
-    static constexpr unsigned kWorthMending = 52;
+    // A leaf that has come down to so many entries looks at its neighbours, and again each time that it has lost eight.
+    static constexpr unsigned kWorthMending = 40;
     // Neighbours that `spread` handles at once.
     static constexpr unsigned kMostSpread = 6;
 
@@ -148,6 +164,8 @@ private:
 
     template <class Node>
     [[nodiscard]] Node* new_node() noexcept;
+    void give_back(Leaf* leaf) noexcept;
+    void give_back(Inner* inner) noexcept { inners_.give_back(inner); }
     template <class Node>
     void make_room_in(Path& path, unsigned level, Lean lean) noexcept;
     template <class Node>
@@ -165,7 +183,8 @@ private:
     void set_first_page(const Path& path, unsigned level, std::uint64_t page) noexcept;
     [[nodiscard]] bool check(const void* node, unsigned level, Check& state) const noexcept;
 
-    NodePool pool_;
+    NodePool leaves_;
+    NodePool inners_;
     LeafHints hints_;
     void* root_ = nullptr;  // a Leaf where height_ is 0
     unsigned height_ = 0;   // inner levels

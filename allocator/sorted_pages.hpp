@@ -13,6 +13,7 @@
 // ones would save eight instructions, and cost the call through a pointer that selects them.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -34,6 +35,12 @@ struct SplitPage {
         const std::uint64_t upper = (page - (page >> 36U)) >> kLowerBits;
         return {static_cast<std::int32_t>(static_cast<std::uint32_t>(upper) ^ kSign),
                 static_cast<std::uint32_t>(page - (upper << kLowerBits))};
+    }
+    // Of a page below the end of the space.
+    [[nodiscard]] static constexpr SplitPage of_page(std::uint64_t page) noexcept {
+        assert(page < kPagesOfVa);
+        return {static_cast<std::int32_t>(static_cast<std::uint32_t>(page >> kLowerBits) ^ kSign),
+                static_cast<std::uint32_t>(page) & ((1U << kLowerBits) - 1)};
     }
     [[nodiscard]] constexpr std::uint64_t joined() const noexcept {
         return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(upper) ^ kSign) << kLowerBits) + lower;

@@ -12,6 +12,7 @@ using granule::kMaxVaEnd;
 using granule::kPageBytes;
 using granule::Mapping;
 using granule::MappingEntry;
+using granule::PackedShownPages;
 using granule::Va;
 
 namespace {
@@ -40,6 +41,9 @@ TEST_CASE("an entry unpacks to the mapping that it was packed from, at the edges
                         mapping.shows.serial = BindSerial{UINT32_MAX - bits};
                         const MappingEntry entry = MappingEntry::pack(mapping);
                         REQUIRE(entry.unpack() == mapping);
+                        PackedShownPages packed;
+                        packed.pack(entry.shown);
+                        REQUIRE(packed.unpack() == entry.shown);
                         REQUIRE(entry.start == start);
                         REQUIRE(entry.end() == start + pages);
                     }

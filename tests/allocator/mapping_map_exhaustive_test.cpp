@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "allocator/mapping_map.hpp"
+#include "tests/allocator/node_paths.hpp"
 
 using granule::BindSerial;
 using granule::BoId;
@@ -15,6 +16,7 @@ using granule::kMaxVaEnd;
 using granule::kPageBytes;
 using granule::Mapping;
 using granule::MappingMap;
+using granule::NodePath;
 using granule::Va;
 using granule::VaRange;
 
@@ -38,7 +40,7 @@ struct Page {
 template <std::size_t kPages>
 class World {
 public:
-    World(Va base, bool fast) : base_(base) { map_.use_fast_paths(fast); }
+    World(Va base, NodePath path) : base_(base) { map_.use_path(path); }
 
     void run(const Op& op) {
         const VaRange range = {base_ + op.start * kPageBytes, base_ + op.end * kPageBytes};
@@ -130,14 +132,14 @@ std::vector<Op> every_op(std::size_t pages) {
 
 // How many scripts there were.
 template <std::size_t kPages>
-std::size_t run_every_script(Va base, bool fast) {
+std::size_t run_every_script(Va base, NodePath path) {
     const std::vector<Op> ops = every_op(kPages);
     std::size_t scripts = 0;
     std::array<std::size_t, kScript> script{};
     for (;;) {
         // The last operation of the script changes fastest. A shorter script is checked once: as the start of the first
         // script that continues it.
-        World<kPages> world(base, fast);
+        World<kPages> world(base, path);
         for (std::size_t at = 0; at < kScript; ++at) {
             world.run(ops[script[at]]);
             bool first_of_its_prefix = true;
@@ -167,12 +169,13 @@ std::size_t run_every_script(Va base, bool fast) {
 
 TEST_CASE("every script of four operations leaves what an array of pages would hold, from VA 0 on") {
     constexpr std::size_t kOps = std::size_t{2} * 15;  // map and unmap of each range of five pages
-    CHECK(run_every_script<5>(Va{0}, true) == kOps * kOps * kOps * kOps);
+    CHECK(run_every_script<5>(Va{0}, granule::widest_node_path()) == kOps * kOps * kOps * kOps);
 }
 
 TEST_CASE("every script of four operations leaves what an array of pages would hold, up to the end of the space") {
     constexpr std::size_t kOps = std::size_t{2} * 10;
     const Va base{kMaxVaEnd - 4 * kPageBytes};
-    CHECK(run_every_script<4>(base, true) == kOps * kOps * kOps * kOps);
-    CHECK(run_every_script<4>(base, false) == kOps * kOps * kOps * kOps);  // erase and insert
+    for (const NodePath path : granule::test::node_paths()) {
+        CHECK(run_every_script<4>(base, path) == kOps * kOps * kOps * kOps);
+    }
 }

@@ -14,6 +14,7 @@ using granule::kMaxVaEnd;
 using granule::kPageBytes;
 using granule::Mapping;
 using granule::MappingMap;
+using granule::NodePath;
 using granule::Va;
 using granule::VaRange;
 using granule::test::TestMemory;
@@ -37,11 +38,11 @@ Snapshot snapshot(const MappingMap& map) {
 }
 
 // Binds ever larger ranges, each over the middle of the last one. Returns how many holds failed.
-unsigned run(TestMemory& memory, bool fast) {
+unsigned run(TestMemory& memory, NodePath path) {
     unsigned failed = 0;
     {
         MappingMap map(memory.memory());
-        map.use_fast_paths(fast);
+        map.use_path(path);
         for (std::uint64_t step = 0; step < 40; ++step) {
             const std::uint64_t count = 64 + step * step * 128;
             const Va start{(std::uint64_t{1} << 40) + step * kPageBytes};
@@ -75,17 +76,17 @@ unsigned run(TestMemory& memory, bool fast) {
 }  // namespace
 
 TEST_CASE("P3, P4: whichever request for memory fails, hold reports it, nothing changed, and erase goes on") {
-    bool fast = true;
-    SUBCASE("on the fast paths") {}
-    SUBCASE("without them") {
-        fast = false;
+    NodePath path = NodePath::kPlain;
+    SUBCASE("on the plain path") {}
+    SUBCASE("on the widest path") {
+        path = granule::widest_node_path();
     }
     std::uint64_t granted = 0;
     for (;; ++granted) {
         CAPTURE(granted);
         TestMemory memory;
         memory.refuse_after(granted);
-        const unsigned failed = run(memory, fast);
+        const unsigned failed = run(memory, path);
         if (memory.refusals() == 0) {
             CHECK(failed == 0);
             break;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/allocator/node_paths.hpp"
 #include "tests/support/test_memory.hpp"
 
 using granule::BindSerial;
@@ -18,6 +19,7 @@ using granule::kMaxVaEnd;
 using granule::kPageBytes;
 using granule::Mapping;
 using granule::MappingMap;
+using granule::NodePath;
 using granule::Va;
 using granule::VaRange;
 using granule::test::TestMemory;
@@ -95,15 +97,18 @@ TEST_CASE("a request cuts or removes what it overlaps, and what is left keeps it
         {"12 first page", 10, 11, {mapping(11, 20, 1, 101, 5)}},
         {"13 last page", 19, 20, {mapping(10, 19, 1, 100, 5)}},
     };
-    bool fast = true;
-    SUBCASE("on the fast paths") {}
-    SUBCASE("without them") {
-        fast = false;
+    NodePath path = NodePath::kPlain;
+    SUBCASE("on the plain path") {}
+    SUBCASE("by vectors") {
+        path = NodePath::kVectors;
+    }
+    SUBCASE("on the widest path") {
+        path = granule::widest_node_path();
     }
     for (const Case& each : cases) {
         CAPTURE(each.picture);
         MappingMap map;
-        map.use_fast_paths(fast);
+        map.use_path(path);
         bind(map, old);
         map.erase(pages(each.start, each.end));
         CHECK(all(map) == each.left);
@@ -111,7 +116,7 @@ TEST_CASE("a request cuts or removes what it overlaps, and what is left keeps it
         map.settle();
 
         MappingMap again;
-        again.use_fast_paths(fast);
+        again.use_path(path);
         bind(again, old);
         const Mapping wanted = mapping(each.start, each.end, 2, 0, 6);
         bind(again, wanted);
@@ -146,9 +151,9 @@ TEST_CASE("a request over several mappings cuts the outer two and removes the ot
 }
 
 TEST_CASE("a replacement may take more than the new mapping covers, as where whole granules go") {
-    for (const bool fast : {true, false}) {
+    for (const NodePath path : granule::test::node_paths()) {
         MappingMap map;
-        map.use_fast_paths(fast);
+        map.use_path(path);
         bind(map, mapping(10, 20, 1, 0, 1));
         bind(map, mapping(20, 30, 2, 50, 2));
         REQUIRE(map.hold(1, 4));
@@ -200,6 +205,25 @@ TEST_CASE("the first and the last page of the space are pages like any other") {
     CHECK(all(map) == Mappings{mapping(1, 4, 1, 1), mapping(kPages - 4, kPages - 1, 2, 0)});
     map.erase(pages(0, kPages));
     CHECK(map.empty());
+    CHECK(map.validate());
+}
+
+TEST_CASE("where one mapping of many is left, at the end of the space, binds go on there as ever") {
+    constexpr std::uint64_t kMany = 100;
+    constexpr unsigned kBinds = 1000;  // the hints follow spans, and this one is the least that there is
+    MappingMap map;
+    for (std::uint64_t page = kPages - kMany; page < kPages; ++page) {
+        bind(map, sparse(page, page + 1));
+    }
+    map.erase(pages(0, kPages - 1));
+    REQUIRE(map.size() == 1);
+    REQUIRE(map.bytes_in_hints() != 0);
+    for (unsigned serial = 1; serial <= kBinds; ++serial) {
+        const Mapping wanted = mapping(kPages - 1, kPages, 1, 0, serial);
+        bind(map, wanted);
+        REQUIRE(map.find(wanted.va.start) == wanted);
+    }
+    CHECK(map.size() == 1);
     CHECK(map.validate());
 }
 

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -12,9 +13,11 @@
 
 using granule::kPagesOfVa;
 using granule::MappingTree;
+using granule::NodePath;
 using granule::test::TestMemory;
 using Leaf = MappingTree::Leaf;
 using Inner = MappingTree::Inner;
+using NodeCounts = MappingTree::NodeCounts;
 using Seat = MappingTree::Seat;
 
 namespace {
@@ -27,24 +30,26 @@ void insert(MappingTree& tree, std::uint64_t page) {
         leaf = tree.seek_to_change<true>(page, page + 1).leaf;
     }
     const std::uint64_t old_first = leaf->count == 0 ? page : leaf->first_page();
-    const unsigned at = leaf->rank_below<true>(page);
-    leaf->move_rest<true>(at, at + 1);
+    const unsigned at = leaf->rank_below<NodePath::kVectors>(page);
+    leaf->move_rest<NodePath::kVectors>(at, at + 1);
     const auto place = static_cast<unsigned>(std::countr_zero(leaf->free));
     leaf->free &= leaf->free - 1;
     leaf->put(at, Leaf::Piece::of(page, 1, place));
-    tree.changed(*leaf, old_first, 1);
+    tree.begins(*leaf, old_first);
+    tree.resized(*leaf, old_first, 1);
 }
 
 // The entry at `start` is there.
 void remove(MappingTree& tree, std::uint64_t start, unsigned count) {
     Leaf& leaf = *tree.seek_to_change<true>(start, start + 1).leaf;
     const std::uint64_t old_first = leaf.first_page();
-    const unsigned first = leaf.rank_below<true>(start);
+    const unsigned first = leaf.rank_below<NodePath::kVectors>(start);
     for (unsigned at = first; at < first + count; ++at) {
         leaf.free |= std::uint64_t{1} << leaf.place(at);
     }
-    leaf.move_rest<true>(first + count, first);
-    tree.changed(leaf, old_first, -static_cast<int>(count));
+    leaf.move_rest<NodePath::kVectors>(first + count, first);
+    tree.begins(leaf, old_first);
+    tree.resized(leaf, old_first, -static_cast<int>(count));
 }
 
 template <class Visitor>
@@ -82,18 +87,20 @@ std::vector<LeafAt> leaves(const MappingTree& tree) {
 TEST_CASE("P4: the largest tree has every node at its minimum, but the root") {
     constexpr std::uint64_t kLeaf = Leaf::kLeast;
     constexpr std::uint64_t kInner = Inner::kLeast;
-    CHECK(MappingTree::most_nodes_for(0) == 0);
-    CHECK(MappingTree::most_nodes_for(1) == 1);
-    CHECK(MappingTree::most_nodes_for(2 * kLeaf) == 1 + 2);
-    CHECK(MappingTree::most_nodes_for(2 * kInner * kLeaf) == 1 + 2 + 2 * kInner);
-    CHECK(MappingTree::most_nodes_for(2 * kInner * kInner * kLeaf) == 1 + 2 + 2 * kInner + 2 * kInner * kInner);
+    CHECK(MappingTree::most_nodes_for(0) == NodeCounts{0, 0});
+    CHECK(MappingTree::most_nodes_for(1) == NodeCounts{1, 0});
+    CHECK(MappingTree::most_nodes_for(2 * kLeaf - 1) == NodeCounts{1, 0});
+    CHECK(MappingTree::most_nodes_for(2 * kLeaf) == NodeCounts{2, 1});
+    CHECK(MappingTree::most_nodes_for(2 * kInner * kLeaf) == NodeCounts{2 * kInner, 1 + 2});
+    CHECK(MappingTree::most_nodes_for(2 * kInner * kInner * kLeaf) ==
+          NodeCounts{2 * kInner * kInner, 1 + 2 + 2 * kInner});
 }
 
 TEST_CASE("P4: more entries never need fewer nodes") {
-    std::uint64_t before = 0;
+    NodeCounts before{0, 0};
     for (std::uint64_t entries = 0; entries < 200000; ++entries) {
-        const std::uint64_t nodes = MappingTree::most_nodes_for(entries);
-        REQUIRE(nodes >= before);
+        const NodeCounts nodes = MappingTree::most_nodes_for(entries);
+        REQUIRE((nodes.leaves >= before.leaves && nodes.inners >= before.inners));
         before = nodes;
     }
 }
@@ -125,7 +132,7 @@ TEST_CASE("a leaf may be emptied anywhere in a tree of two inner levels") {
         if (leaf + 1 < all.size()) {
             const std::uint64_t next = all[leaf + 1].first_page;
             const Leaf& found = *tree.descend<true>(next).leaf;
-            remove(tree, next, found.count - found.rank_below<true>(next));
+            remove(tree, next, found.count - found.rank_below<NodePath::kVectors>(next));
             REQUIRE(tree.validate());
         }
     }
@@ -152,7 +159,7 @@ TEST_CASE("a tree that loses one leaf after another, from either end, stays a tr
         remove(tree, gone.first_page, gone.count);
         REQUIRE(tree.validate());
     }
-    CHECK(tree.pool().in_use() == 0);
+    CHECK(tree.nodes() == NodeCounts{0, 0});
     CHECK(memory.refusals() == 0);
 }
 
@@ -189,7 +196,33 @@ TEST_CASE("what is inserted in order, from either side, leaves full nodes behind
         insert(tree, ascending ? number : kCount - 1 - number);
     }
     REQUIRE(tree.validate());
-    CHECK(tree.pool().in_use() <= kCount / 58);
+    CHECK(tree.nodes().leaves <= kCount / 59);
+    CHECK(tree.nodes().inners <= kCount / 59 / 50);
+}
+
+// All that a stale hint asks of is a leaf, also where the same pages were leaves and inner nodes in turn.
+TEST_CASE("what was a leaf once stays one, and reaches nowhere while it is not in the tree") {
+    constexpr std::uint64_t kCount = 12000;
+    TestMemory memory;
+    MappingTree tree(memory.memory());
+    REQUIRE(tree.reserve(kCount));
+    for (std::uint64_t number = 0; number < kCount; ++number) {
+        insert(tree, number);
+    }
+    std::vector<const Leaf*> known;
+    for_each_leaf(tree, [&](const Leaf& leaf) { known.push_back(&leaf); });
+    while (tree.size() > 0) {
+        const LeafAt last = leaves(tree).back();
+        remove(tree, last.first_page, last.count);
+        std::vector<const Leaf*> in_tree;
+        for_each_leaf(tree, [&](const Leaf& leaf) { in_tree.push_back(&leaf); });
+        for (const Leaf* leaf : known) {
+            const bool is_in_tree = std::find(in_tree.begin(), in_tree.end(), leaf) != in_tree.end();
+            if (!is_in_tree && (leaf->reach != granule::kNowhere || leaf->holds(0, 1))) {
+                FAIL("a leaf that is not in the tree claims pages");
+            }
+        }
+    }
 }
 
 TEST_CASE("a hint never leads to a leaf that the page is not in, whatever the leaf has become") {
