@@ -133,8 +133,8 @@ inline constexpr std::uint64_t kSoftwareSync = std::uint64_t{1} << 55;
 }
 
 // The bits of a leaf but its address. Callers that write runs take this once.
-[[nodiscard]] constexpr std::uint64_t leaf_bits(Format format, LeafSize size,
-                                                const LeafAttributes& attributes) noexcept {
+[[nodiscard, gnu::always_inline]] constexpr std::uint64_t leaf_bits(Format format, LeafSize size,
+                                                                    const LeafAttributes& attributes) noexcept {
     std::uint64_t descriptor = bits::kTypeBlock;
     descriptor |= static_cast<std::uint64_t>(attributes.memory) << bits::kAttrIndexShift;
     if (format == Format::kMaliLpae) {
@@ -155,8 +155,8 @@ inline constexpr std::uint64_t kSoftwareSync = std::uint64_t{1} << 55;
 
 // `pa` is a multiple of the leaf size and below 2^48: nothing masks it, and a block with stray low bits would translate
 // to somewhere else.
-[[nodiscard]] constexpr std::uint64_t encode_leaf(Format format, LeafSize size, Pa pa,
-                                                  const LeafAttributes& attributes) noexcept {
+[[nodiscard, gnu::always_inline]] constexpr std::uint64_t encode_leaf(Format format, LeafSize size, Pa pa,
+                                                                      const LeafAttributes& attributes) noexcept {
     assert(pa.is_aligned(bytes_of(size)) && pa.raw() < kMaxVaEnd);
     return pa.raw() | leaf_bits(format, size, attributes);
 }

@@ -51,16 +51,27 @@ const EntryRunPath& resolve() noexcept;
 void fill_first(std::uint64_t* first, std::size_t count, std::uint64_t descriptor, std::uint64_t step) noexcept {
     resolve().fill(first, count, descriptor, step);
 }
+void clear_first(std::uint64_t* first, std::size_t count) noexcept {
+    resolve().clear(first, count);
+}
+void stream_zeros_first(std::uint64_t* first, std::size_t count) noexcept {
+    resolve().stream_zeros(first, count);
+}
 std::size_t first_unlike_first(const std::uint64_t* first, std::size_t count, std::uint64_t mask,
                                std::uint64_t value) noexcept {
     return resolve().first_unlike(first, count, mask, value);
 }
-constexpr EntryRunPath kUnresolved = {VectorPath::kScalar, fill_first, first_unlike_first};
+constexpr EntryRunPath kUnresolved = {VectorPath::kScalar, fill_first, clear_first, stream_zeros_first,
+                                      first_unlike_first};
 
 const EntryRunPath& resolve() noexcept {
     const EntryRunPath* unresolved = &kUnresolved;
     entry_run_path.compare_exchange_strong(unresolved, &widest_path(), std::memory_order_relaxed);
     return selected_path();
+}
+
+void clear_each(std::uint64_t* first, std::size_t count) noexcept {
+    fill_scalar(first, count, 0, 0);
 }
 
 std::size_t first_unlike_each(const std::uint64_t* first, std::size_t count, std::uint64_t mask,
@@ -70,7 +81,8 @@ std::size_t first_unlike_each(const std::uint64_t* first, std::size_t count, std
 
 }  // namespace
 
-constinit const EntryRunPath kScalarPath = {VectorPath::kScalar, fill_scalar, first_unlike_each};
+constinit const EntryRunPath kScalarPath = {VectorPath::kScalar, fill_scalar, clear_each, clear_each,
+                                            first_unlike_each};
 
 constinit std::atomic<const EntryRunPath*> entry_run_path{&kUnresolved};
 

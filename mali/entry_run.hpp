@@ -3,6 +3,7 @@
 //
 //     fill_entries(at, 5, d, s)     [ d | d + s | d + 2s | d + 3s | d + 4s ]
 //     clear_entries(at, 5)          [ 0 |   0   |   0    |   0    |   0    ]
+//     stream_zeros(at, 8)           the same, past the caches
 //     first_not_zero(at, 5)         index of the first entry that is not 0, or 5
 //     first_unlike(at, 5, m, v)     index of the first entry with (entry & m) != v, or 5
 //
@@ -13,7 +14,8 @@
 // Who may look meanwhile: other threads (load_entry) and the GPU's walker. Each entry is seen as it was or as it is,
 // never half: entry_run_paths.hpp says why that holds of vectors. Nothing is said of the order in which the entries of
 // one run are seen; all of them are seen before what publish_entry and TableMemory::make_visible do after it. The
-// examining functions are for the one writer: they read plainly.
+// examining functions are for the one writer: they read plainly. `stream_zeros` is the exception: it is for tables that
+// nobody can reach, and only what stream_fence stands before is seen after it.
 //
 // Entries are aligned to 8 bytes and belong to one table or many: a run is memory, not levels. O(count); no allocation,
 // no failure. Every function may be called from any thread, and two runs at once if they have no entry in common.
@@ -66,6 +68,8 @@ namespace detail {
 struct EntryRunPath {
     VectorPath path;
     void (*fill)(std::uint64_t* first, std::size_t count, std::uint64_t descriptor, std::uint64_t step) noexcept;
+    void (*clear)(std::uint64_t* first, std::size_t count) noexcept;
+    void (*stream_zeros)(std::uint64_t* first, std::size_t count) noexcept;
     std::size_t (*first_unlike)(const std::uint64_t* first, std::size_t count, std::uint64_t mask,
                                 std::uint64_t value) noexcept;
 };
@@ -80,8 +84,8 @@ extern std::atomic<const EntryRunPath*> entry_run_path;
 }  // namespace detail
 
 // Entry i becomes descriptor + i * step, modulo 2^64. `step` is at most kMaxEntryStep.
-inline void fill_entries(std::uint64_t* first, std::size_t count, std::uint64_t descriptor,
-                         std::uint64_t step) noexcept {
+[[gnu::always_inline]] inline void fill_entries(std::uint64_t* first, std::size_t count, std::uint64_t descriptor,
+                                                std::uint64_t step) noexcept {
     assert(step <= kMaxEntryStep);
     if (count >= kInlineEntries) {
         detail::selected_path().fill(first, count, descriptor, step);
@@ -93,8 +97,33 @@ inline void fill_entries(std::uint64_t* first, std::size_t count, std::uint64_t 
     }
 }
 
-inline void clear_entries(std::uint64_t* first, std::size_t count) noexcept {
-    fill_entries(first, count, 0, 0);
+[[gnu::always_inline]] inline void clear_entries(std::uint64_t* first, std::size_t count) noexcept {
+    if (count >= kInlineEntries) {
+        detail::selected_path().clear(first, count);
+        return;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        store_entry(first[i], 0);
+    }
+}
+
+// Clears a run that nobody can reach and that is not read soon, past the caches where the path knows how: so memory is not
+// read in order to be overwritten. The zeros are ordered before nothing that other CPUs and the GPU see until `stream_fence`.
+// Streamed are runs of whole cache lines only; others are cleared as ever.
+inline void stream_zeros(std::uint64_t* first, std::size_t count) noexcept {
+    constexpr std::size_t kLineBytes = 64;
+    if (reinterpret_cast<std::uintptr_t>(first) % kLineBytes == 0 && count % (kLineBytes / sizeof(*first)) == 0) {
+        detail::selected_path().stream_zeros(first, count);
+    } else {
+        clear_entries(first, count);
+    }
+}
+
+// The zeros of every run that this thread has streamed are ordered before what follows.
+inline void stream_fence() noexcept {
+#if defined(__x86_64__) && defined(__SSE2__)
+    __builtin_ia32_sfence();
+#endif
 }
 
 // `value` has no bits outside the mask. With kTypeMask and the type of a leaf of the level it finds the first entry

@@ -59,6 +59,12 @@ void fill_neon(std::uint64_t* first, std::size_t count, std::uint64_t descriptor
     fill_scalar(first, count & 1, vgetq_lane_u64(a, 0), step);
 }
 
+// Streams too: a long run of stores is seen by the core itself, which then stops reading what is overwritten (write
+// streaming mode, in the technical reference manuals of the Cortex-A cores), and they need no fence of their own.
+void clear_neon(std::uint64_t* first, std::size_t count) noexcept {
+    fill_neon(first, count, 0, 0);
+}
+
 [[nodiscard]] uint64x2_t unlike4(const std::uint64_t* at, uint64x2_t value) noexcept {
     return vorrq_u64(veorq_u64(vld1q_u64(at), value), veorq_u64(vld1q_u64(at + 2), value));
 }
@@ -81,7 +87,7 @@ std::size_t first_unlike_neon(const std::uint64_t* first, std::size_t count, std
 
 }  // namespace
 
-constinit const EntryRunPath kNeonPath = {VectorPath::kNeon, fill_neon, first_unlike_neon};
+constinit const EntryRunPath kNeonPath = {VectorPath::kNeon, fill_neon, clear_neon, clear_neon, first_unlike_neon};
 
 }  // namespace granule::mali::detail
 

@@ -17,8 +17,9 @@
 // Vectors are stored through volatile pointers or by instructions that have no other form: one instruction each, which
 // the compiler neither splits nor makes a memset of, whose parts are anybody's guess (`rep stos` counts bytes).
 //
-// Order. The stores of a run are plain stores of the architecture (none is streaming): publish_entry's release and the
-// barriers of TableMemory::make_visible order them as they order single ones. The compiler keeps volatile stores before
+// Order. The stores of a run are plain stores of the architecture (those of stream_zeros alone may be streaming ones, which
+// stream_fence orders): publish_entry's release and the barriers of TableMemory::make_visible order them as they order
+// single ones. The compiler keeps volatile stores before
 // an atomic release store that follows.
 #pragma once
 

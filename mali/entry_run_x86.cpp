@@ -56,6 +56,25 @@ void fill_sse2(std::uint64_t* first, std::size_t count, std::uint64_t descriptor
     fill_scalar(first, count & 1, static_cast<std::uint64_t>(_mm_cvtsi128_si64(low)), step);
 }
 
+void clear_sse2(std::uint64_t* first, std::size_t count) noexcept {
+    const std::size_t head = entries_to_boundary(first, 2);
+    fill_scalar(first, head, 0, 0);
+    first += head;
+    count -= head;
+    const __m128i zeros = _mm_setzero_si128();
+    for (const std::uint64_t* end = first + (count & ~std::size_t{1}); first != end; first += 2) {
+        store2(first, zeros);
+    }
+    fill_scalar(first, count & 1, 0, 0);
+}
+
+void stream_zeros_sse2(std::uint64_t* first, std::size_t count) noexcept {
+    const __m128i zeros = _mm_setzero_si128();
+    for (const std::uint64_t* end = first + count; first != end; first += 2) {
+        _mm_stream_si128(reinterpret_cast<__m128i*>(first), zeros);
+    }
+}
+
 [[nodiscard]] __m128i unlike2(const std::uint64_t* at, __m128i value) noexcept {
     return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)), value);
 }
@@ -108,6 +127,25 @@ std::size_t first_unlike_sse2(const std::uint64_t* first, std::size_t count, std
         first += 4;
     }
     fill_scalar(first, count & 3, static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(low))), step);
+}
+
+[[gnu::target("avx2")]] void clear_avx2(std::uint64_t* first, std::size_t count) noexcept {
+    const std::size_t head = entries_to_boundary(first, 4);
+    fill_scalar(first, head, 0, 0);
+    first += head;
+    count -= head;
+    const __m256i zeros = _mm256_setzero_si256();
+    for (const std::uint64_t* end = first + (count & ~std::size_t{3}); first != end; first += 4) {
+        store4(first, zeros);
+    }
+    fill_scalar(first, count & 3, 0, 0);
+}
+
+[[gnu::target("avx2")]] void stream_zeros_avx2(std::uint64_t* first, std::size_t count) noexcept {
+    const __m256i zeros = _mm256_setzero_si256();
+    for (const std::uint64_t* end = first + count; first != end; first += 4) {
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(first), zeros);
+    }
 }
 
 [[gnu::target("avx2")]] __m256i unlike4(const std::uint64_t* at, __m256i value) noexcept {
@@ -171,6 +209,29 @@ std::size_t first_unlike_sse2(const std::uint64_t* first, std::size_t count, std
     }
 }
 
+[[gnu::target("avx512f")]] void clear_avx512(std::uint64_t* first, std::size_t count) noexcept {
+    const __m512i zeros = _mm512_setzero_si512();
+    if (const std::size_t head = entries_to_boundary(first, 8); head != 0) {
+        _mm512_mask_store_epi64(first - (8 - head), lanes_from(8 - head), zeros);
+        first += head;
+        count -= head;
+    }
+    for (; count >= 8; count -= 8) {
+        store8(first, zeros);
+        first += 8;
+    }
+    if (count != 0) {
+        _mm512_mask_store_epi64(first, lanes_below(count), zeros);
+    }
+}
+
+[[gnu::target("avx512f")]] void stream_zeros_avx512(std::uint64_t* first, std::size_t count) noexcept {
+    const __m512i zeros = _mm512_setzero_si512();
+    for (const std::uint64_t* end = first + count; first != end; first += 8) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(first), zeros);
+    }
+}
+
 [[gnu::target("avx512f")]] __m512i unlike8(const std::uint64_t* at, __m512i value) noexcept {
     return _mm512_xor_si512(_mm512_loadu_si512(at), value);
 }
@@ -199,9 +260,12 @@ std::size_t first_unlike_sse2(const std::uint64_t* first, std::size_t count, std
 
 }  // namespace
 
-constinit const EntryRunPath kSse2Path = {VectorPath::kSse2, fill_sse2, first_unlike_sse2};
-constinit const EntryRunPath kAvx2Path = {VectorPath::kAvx2, fill_avx2, first_unlike_avx2};
-constinit const EntryRunPath kAvx512Path = {VectorPath::kAvx512, fill_avx512, first_unlike_avx512};
+constinit const EntryRunPath kSse2Path = {VectorPath::kSse2, fill_sse2, clear_sse2, stream_zeros_sse2,
+                                          first_unlike_sse2};
+constinit const EntryRunPath kAvx2Path = {VectorPath::kAvx2, fill_avx2, clear_avx2, stream_zeros_avx2,
+                                          first_unlike_avx2};
+constinit const EntryRunPath kAvx512Path = {VectorPath::kAvx512, fill_avx512, clear_avx512, stream_zeros_avx512,
+                                            first_unlike_avx512};
 
 }  // namespace granule::mali::detail
 

@@ -76,6 +76,9 @@ PageTable::PageTable(const PageTableConfig& config, TableMemory& memory, TablePa
       config_(config),
       root_(root),
       tables_(1) {
+    if (!config.fast_paths) {
+        config_.kept_tables = 0;
+    }
     table_bits_ = encode_table(config.format, Pa{}, config.coherent_walk);
     const TableWindow window = memory.window();
     if (config.fast_paths && window.exists()) {
@@ -85,6 +88,7 @@ PageTable::PageTable(const PageTableConfig& config, TableMemory& memory, TablePa
         books_base_ =
             reinterpret_cast<std::uintptr_t>(window.books) - window.first.raw() / kPageBytes * sizeof(TableBook);
         walk_base_ = entries_base_ - table_bits_;
+        walk_end_ = last_va_ + 1;
     }
 }
 
@@ -115,13 +119,15 @@ PageTable& PageTable::operator=(PageTable&& other) noexcept {
         entries_base_ = other.entries_base_;
         books_base_ = other.books_base_;
         table_bits_ = other.table_bits_;
-        walk_base_ = std::exchange(other.walk_base_, 0);
+        walk_base_ = other.walk_base_;
+        walk_end_ = std::exchange(other.walk_end_, {});
         last_va_ = other.last_va_;
         last_pa_ = other.last_pa_;
         config_ = other.config_;
         root_ = std::exchange(other.root_, {});
         start_level_ = other.start_level_;
         tables_ = std::exchange(other.tables_, 0);
+        kept_ = std::exchange(other.kept_, 0);
         leaves_ = std::exchange(other.leaves_, {});
         reserved_ = std::exchange(other.reserved_, 0);
         emptied_ = std::exchange(other.emptied_, 0);

@@ -14,6 +14,11 @@
 //               hold -> unmap and map, in any order -> settle, and only `hold` can run out of memory.
 //   Invariant   Every table but the root has a live entry: a table that loses its last one is taken out of the tree at
 //               once. So a block never stands over an empty table, and a hole is a hole at the highest level possible.
+//   Kept tables The exception, for callers who ask for it (PageTableConfig::kept_tables): up to so many tables of pages
+//               stay in the tree, empty, when a part of their window is unmapped that was all there was. They are holes
+//               to everything but `walk`, which sees how fine the hole is. They are not held: they leave the tree by
+//               `prune`, or where a block is mapped over them, and are held from then on. So the range of either is
+//               the caller's to invalidate before `settle`, as that of an unmap.
 //   Flushing    None here: what the TLB must forget is the caller's to invalidate (mmu_sequence.hpp), before `settle`.
 //               Until then an emptied table stays out of the memory's pool. A walker that still has a pointer to it
 //               sees holes, or, where all the leaves of the table went at once, those leaves, as it may see them in the
@@ -56,6 +61,9 @@ struct PageTableConfig {
     // False: every operation goes the general way, reads entries back and clears them one table at a time. For finding
     // differences; what the GPU and the caller see is the same.
     bool fast_paths = true;
+    // How many tables of pages may stay in the tree when their last leaf has gone, so that a page that is mapped there
+    // again finds its table: see Kept tables. UINT64_MAX is what Linux's io-pgtable does. None without the fast paths.
+    std::uint64_t kept_tables = 0;
 };
 
 struct TableError {
@@ -172,6 +180,11 @@ public:
     // The two-phase side of memory; see the contract. `hold` on failure changes nothing.
     [[nodiscard]] Result<void, TableError> hold(std::uint64_t pages) noexcept;
     void settle() noexcept;
+    // Takes the kept tables out of the tree whose windows overlap `range`: they are held. Returns what these windows span,
+    // from the first to the last, which a walker may have passed through: to be invalidated before `settle`, and before a
+    // `map` of anything that is not locked with it, because a map may put held tables to use.
+    VaRange prune(VaRange range) noexcept;
+    [[nodiscard]] std::uint64_t kept() const noexcept { return kept_; }
     [[nodiscard]] std::uint64_t held() const noexcept { return reserved_ + emptied_ - credit(); }
 
     // Pages that `map` of this run would take and set aside at most, whatever stands in the tables now. The run lies in
@@ -199,7 +212,7 @@ public:
     [[nodiscard]] const PageTableConfig& config() const noexcept { return config_; }
     [[nodiscard]] Pa root() const noexcept { return root_.pa; }
     [[nodiscard]] const LeafCounts& leaf_counts() const noexcept { return leaves_; }
-    [[nodiscard]] std::uint64_t table_count() const noexcept { return tables_; }  // the root included
+    [[nodiscard]] std::uint64_t table_count() const noexcept { return tables_; }  // the root and the kept ones included
     // Pages set aside for the blocks that are mapped.
     [[nodiscard]] std::uint64_t credit() const noexcept {
         return leaves_.blocks_2m * tables_behind(LeafSize::k2M) + leaves_.blocks_1g * tables_behind(LeafSize::k1G);
@@ -226,13 +239,16 @@ private:
     [[nodiscard]] Result<void, TableError> check_run(const LeafRun& run) const noexcept;
     [[nodiscard]] Result<void, TableError> check_map(const LeafRun& run, Pa pa,
                                                      const LeafAttributes& attributes) const noexcept;
-    [[nodiscard]] Result<std::uint64_t, TableError> check_holes(Path& path, const LeafRun& run) const noexcept;
+    [[nodiscard]] Result<std::uint64_t, TableError> check_holes(const LeafRun& run) noexcept;
+    [[nodiscard]] Result<void, TableError> prepare_map(const LeafRun& run) noexcept;
     [[nodiscard]] Result<void, TableError> check_leaves(Path& path, const LeafRun& run) const noexcept;
     [[nodiscard]] std::size_t first_other(const Path& path, unsigned level, std::size_t first,
                                           std::size_t count) const noexcept;
-    // The first leaf below a table entry of `level` that spans `va`.
-    [[nodiscard]] TableError first_leaf_below(TableError::Code code, std::uint64_t descriptor, Va va,
-                                              unsigned level) const noexcept;
+    // The first leaf below an entry of `level` that spans `va` and is no hole. False: there are only kept tables.
+    [[nodiscard]] bool first_leaf_below(std::uint64_t descriptor, Va va, unsigned level,
+                                        TableError& leaf) const noexcept;
+    // Whether a table that has lost its last leaf stays.
+    [[nodiscard]] bool keeps_one_more() const noexcept { return kept_ < config_.kept_tables; }
     // Makes sure that so many pages are held. False: `shortage` of them could not be reserved.
     [[nodiscard]] bool secure(std::uint64_t pages, std::uint64_t& shortage) noexcept;
     [[nodiscard]] Result<void, TableError> map_long(const LeafRun& run, Pa pa,
@@ -241,6 +257,15 @@ private:
 
     // page_table_short_run.cpp: runs within one table. False: none of theirs, or the tables don't allow it; nothing
     // changed. A `shortage` of pages is an answer too.
+    [[nodiscard]] Result<void, TableError> map_any(const LeafRun& run, Pa pa,
+                                                   const LeafAttributes& attributes) noexcept;
+    [[nodiscard]] Result<void, TableError> unmap_any(const LeafRun& run) noexcept;
+    [[nodiscard]] Result<void, TableError> fill_and_show(std::uint64_t* entries, std::size_t count,
+                                                         std::uint64_t descriptor) noexcept;
+    [[nodiscard]] Result<void, TableError> clear_and_show(std::uint64_t* entries, std::size_t count) noexcept;
+    [[nodiscard]] Result<void, TableError> clear_and_unlink(const TablePage& table, std::size_t first,
+                                                            const LeafRun& run) noexcept;
+    [[nodiscard]] bool are_few_pages(const LeafRun& run) const noexcept;
     using AddedPath = std::array<Pa, 4>;  // by level
     template <unsigned kLevel>
     [[nodiscard]] bool is_short(const LeafRun& run) const noexcept;
@@ -257,13 +282,16 @@ private:
     [[nodiscard]] bool unmap_in_table(Va start, std::size_t count) noexcept;
     template <unsigned kLevel>
     void pass(Va va, Pa table) noexcept;
-    template <unsigned kLevel>
+    template <unsigned kLevel, bool kInWindow = false>
     [[nodiscard]] Spot find(Va va) noexcept;
     template <unsigned kLevel>
     void link(const TablePage& table, const AddedPath& added, Va va, unsigned top) noexcept;
     template <unsigned kLevel>
-    void unlink(const TablePage& table, Va va) noexcept;
+    void unlink(const TablePage& table, Va va, unsigned stays) noexcept;
+    void let_go(const TablePage& table, Va va) noexcept;
     void unlink_leaves(const TablePage& table, Va va) noexcept;
+    // `prune` that leaves the tables of level `stays` and above in the tree, even where they become empty.
+    VaRange prune_below(unsigned stays, VaRange range) noexcept;
 
     // page_table_batch.cpp
     struct Descent {
@@ -282,10 +310,15 @@ private:
     [[nodiscard]] Added pop_added() noexcept;
     void publish_added() noexcept;
     void withdraw_added() noexcept;
+    struct Upper {
+        std::uint64_t prefix;  // VA over what a table of level 1 spans; UINT64_MAX: of none
+        const std::uint64_t* entries;
+    };
+    [[nodiscard]] Pa table_of_leaves(Va va, Upper& upper) const noexcept;
     // Whether the page is claimed; if not, why.
-    [[nodiscard]] bool claim_hole(const PageMapping& page, const LeafAttributes& attributes, Descent& at,
-                                  TableError& error) noexcept;
-    [[nodiscard]] bool claim_leaf(Va va, const Descent& at, TableError& error) const noexcept;
+    [[nodiscard]] bool claim_without_table(Va va, std::uint64_t& filled, TableError& error) noexcept;
+    [[nodiscard]] bool claim_hole(Va va, const TablePage& table, std::uint64_t& filled, TableError& error) noexcept;
+    [[nodiscard]] TableError why_no_leaf(Va va) const noexcept;
     void clear_claimed(const TablePage& table, Va va) noexcept;
 
     [[nodiscard]] Translated translate_by_calls(Va va) const noexcept;
@@ -293,8 +326,10 @@ private:
 
     // page_table_inside.hpp
     [[nodiscard]] TablePage page_at(Pa pa) const noexcept;
+    [[nodiscard]] TablePage page_in_window(Pa pa) const noexcept;  // where there is one
     void make_visible(const std::uint64_t* first, std::size_t count) noexcept;
     [[nodiscard]] Pa take_table() noexcept;
+    bool prefetch_upcoming() noexcept;  // false: it is not known, or not out of the memory
     void put_emptied(const TablePage& table) noexcept;
     [[nodiscard]] Pa pop_emptied() noexcept;
     void forget(Pa table) noexcept;
@@ -309,8 +344,9 @@ private:
     bool is_coherent_ = false;
     std::uintptr_t entries_base_ = 0;
     std::uintptr_t books_base_ = 0;
-    // See `translate`; 0 where there is no window.
+    // See `translate`. Where there is no window the end is 0.
     std::uintptr_t walk_base_ = 0;
+    Va walk_end_;
     std::uint64_t table_bits_ = 0;  // of an entry that points to a table, all but its address
     Va last_va_;
     Pa last_pa_;
@@ -324,6 +360,7 @@ private:
     std::uint64_t reserved_ = 0;
     std::uint64_t emptied_ = 0;
     std::uint64_t tables_ = 0;
+    std::uint64_t kept_ = 0;  // of tables_
     LeafCounts leaves_;
 
     // By level, below the root: the table that the writer passed last. `prefix` is the VA over what the table spans. A
@@ -346,19 +383,17 @@ private:
 // that are the same in all of them), of the index, and of one constant that takes the rest back. So there is nothing to
 // compute between one load and the next.
 inline Translated PageTable::translate(Va va) const noexcept {
-    if (walk_base_ == 0) {
+    if (va >= walk_end_) {
         return translate_by_calls(va);
-    }
-    if (va.raw() > last_va_.raw()) {
-        return {};
     }
     const auto below = [base = walk_base_, va](std::uint64_t descriptor, unsigned level) noexcept {
         const std::uintptr_t address = descriptor + (base + index_at(va, level) * sizeof(std::uint64_t));
         // NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer plus what would leave its object on the way
         return load_entry(*reinterpret_cast<const std::uint64_t*>(address));
     };
+    // Above the last level only tables have bit 1: blocks don't, nor do entries that are taken for empty.
     const auto is_table = [](std::uint64_t descriptor) noexcept {
-        return (descriptor & bits::kTypeMask) == bits::kTypeTable;
+        return (descriptor & bits::kTypeTable & ~bits::kTypeBlock) != 0;
     };
     std::uint64_t descriptor = 0;
     if (start_level_ == 0) {

@@ -35,17 +35,18 @@ namespace granule::mali {
 
 namespace {
 
-// Bit 0 is clear: the GPU takes such an entry for empty, and caches nothing of it. Arm's own driver writes its empty
-// entries so (kbase, mali_kbase_mmu_mode_aarch64.c: ENTRY_IS_INVAL).
-constexpr std::uint64_t kTypeAdded = 2;
-static_assert((kTypeAdded & bits::kTypeTable) != 0 && (kTypeAdded & bits::kTypeBlock) == 0);
+// Bit 0 is clear: the GPU takes such an entry for empty, and caches nothing of it, whatever the other bits are (Arm's own
+// driver has such empty entries: kbase, mali_kbase_mmu_mode_aarch64.c, ENTRY_IS_INVAL). Bit 1 is clear: so does `translate`.
+constexpr std::uint64_t kTypeAdded = 4;
+static_assert((kTypeAdded & bits::kTypeMask) == 0 && (kTypeAdded & bits::kAddressMask) == 0);
 
 // So many pages are on their way at once: more than the CPU waits for at a time, few enough to stay in its first cache.
 constexpr std::size_t kAhead = 32;
 
 // An entry of a level above the last that leads down, published or not.
 [[nodiscard]] constexpr bool leads_down(std::uint64_t descriptor) noexcept {
-    return (descriptor & kTypeAdded) != 0;
+    // Of the lowest three bits, a table has 011, one that was added 100, a block 001 or 101, and a hole none.
+    return ((descriptor + 1) & 6) == 4;
 }
 
 template <class T>
@@ -68,6 +69,24 @@ inline PageTable::Descent PageTable::descend(Va va, unsigned level) const noexce
     return at;
 }
 
+// The table of leaves that holds `va`, or kNoTable. What is asked of every page of a batch, and of most of them twice: the
+// uppermost levels, the same for most, are in `upper`.
+[[gnu::always_inline]] inline Pa PageTable::table_of_leaves(Va va, Upper& upper) const noexcept {
+    if (upper.prefix != va.raw() >> shift_at(0)) {
+        const Descent at = descend(va, 1);
+        if (at.level != 1) {
+            return kNoTable;
+        }
+        upper = {va.raw() >> shift_at(0), at.table.entries};
+    }
+    const std::uint64_t first = upper.entries[index_at(va, 1)];
+    if (!leads_down(first)) {
+        return kNoTable;
+    }
+    const std::uint64_t second = page_at(table_pa(first)).entries[index_at(va, 2)];
+    return leads_down(second) ? table_pa(second) : kNoTable;
+}
+
 // Below the level reached, down to a table of leaves for `va`. Not published.
 Result<PageTable::Descent, TableError> PageTable::add_tables(Descent at, Va va) noexcept {
     if (std::uint64_t shortage = 0; !secure(kLastLevel - at.level, shortage)) {
@@ -77,13 +96,21 @@ Result<PageTable::Descent, TableError> PageTable::add_tables(Descent at, Va va) 
         const unsigned index = index_at(va, at.level);
         const bool was_emptied = reserved_ == 0;
         const TablePage table = page_at(take_table());
+        if (const TablePage next = memory_->upcoming(); next.entries != nullptr) {
+            prefetch_for_write(next.book);
+            prefetch_for_write(&next.book->next);
+        }
         const std::uint64_t descriptor = table.pa.raw() | kTypeAdded;
         store_entry(at.table.entries[index], descriptor);
-        at.table.book->set(index);
+        at.table.book->add_tables(index, 1);
         at = {table, descriptor, at.level + 1};
-        if (table.book->stale && at.level < kLastLevel) {
-            // It is read from now on. That it was stale is remembered, in case that it goes back.
-            clear_entries(table.entries, kTableEntries);
+        if (table.book->stale) {
+            // That it was stale is remembered, in case that it goes back. Above the leaves it is read from now on.
+            if (at.level == kLastLevel && !was_emptied) {
+                stream_zeros(table.entries, kTableEntries);
+            } else {
+                clear_entries(table.entries, kTableEntries);
+            }
         }
         table.book->level = at.level;
         table.book->start = Va{table_prefix(va, at.level) << shift_at(at.level - 1)};
@@ -107,6 +134,10 @@ PageTable::Added PageTable::pop_added() noexcept {
 }
 
 void PageTable::publish_added() noexcept {
+    if (last_added_ == kNoTable) {
+        return;
+    }
+    stream_fence();
     while (last_added_ != kNoTable) {
         const Added added = pop_added();
         added.table.book->stale = false;
@@ -122,10 +153,11 @@ void PageTable::publish_added() noexcept {
 
 // The claims in them are turned back.
 void PageTable::withdraw_added() noexcept {
+    stream_fence();  // the next owner writes them, too
     while (last_added_ != kNoTable) {
         const Added added = pop_added();
         store_entry(added.above.entries[added.index], 0);
-        added.above.book->clear(added.index);
+        added.above.book->remove_tables(added.index, 1);
         if (added.was_emptied) {
             put_emptied(added.table);
         } else {
@@ -136,69 +168,77 @@ void PageTable::withdraw_added() noexcept {
     }
 }
 
-bool PageTable::claim_hole(const PageMapping& page, const LeafAttributes& attributes, Descent& at,
-                           TableError& error) noexcept {
-    if (((page.va.raw() | page.pa.raw()) % kPageBytes) != 0 || (page.va.raw() >> config_.va_bits) != 0 ||
-        (page.pa.raw() >> config_.pa_bits) != 0 || !(attributes.read || attributes.write)) {
-        error = check_map({page.va, LeafSize::k4K, 1}, page.pa, attributes).error();
+// A page whose table was not there when it was looked up. Where it is still not there it is added.
+bool PageTable::claim_without_table(Va va, std::uint64_t& filled, TableError& error) noexcept {
+    // A page before this one may have added it.
+    Descent at = descend(va, kLastLevel);
+    if (at.level == kLastLevel) {
+        return claim_hole(va, at.table, filled, error);
+    }
+    if (at.table.entries[index_at(va, at.level)] != 0) {
+        error = {TableError::Code::kAlreadyMapped, va.align_down(span_at(at.level)), leaf_size_at(at.level)};
         return false;
     }
-    if (at.level != kLastLevel) {
-        // It was not there when it was looked up, but a page before this one may have added it.
-        at = descend(page.va, kLastLevel);
-    }
-    if (at.level != kLastLevel) {
-        if (at.table.entries[index_at(page.va, at.level)] != 0) {
-            error = {TableError::Code::kAlreadyMapped, page.va.align_down(span_at(at.level)), leaf_size_at(at.level)};
-            return false;
-        }
-        const Result<Descent, TableError> added = add_tables(at, page.va);
-        if (!added) {
-            error = added.error();
-            return false;
-        }
-        at = *added;
-    }
-    const unsigned index = index_at(page.va, kLastLevel);
-    if (at.table.book->test(index)) {
-        error = {TableError::Code::kAlreadyMapped, page.va, LeafSize::k4K};
+    const Result<Descent, TableError> added = add_tables(at, va);
+    if (!added) {
+        error = added.error();
         return false;
     }
-    at.table.book->set(index);
+    added->table.book->set(index_at(va, kLastLevel));
     return true;
 }
 
-bool PageTable::claim_leaf(Va va, const Descent& at, TableError& error) const noexcept {
-    if (!va.is_aligned(kPageBytes) || (va.raw() >> config_.va_bits) != 0) {
-        error = check_run({va, LeafSize::k4K, 1}).error();
+inline bool PageTable::claim_hole(Va va, const TablePage& table, std::uint64_t& filled, TableError& error) noexcept {
+    const unsigned index = index_at(va, kLastLevel);
+    if (table.book->test(index)) {
+        error = {TableError::Code::kAlreadyMapped, va, LeafSize::k4K};
         return false;
     }
-    const unsigned index = index_at(va, kLastLevel);
-    if (at.level == kLastLevel && at.table.book->test(index)) {
-        at.table.book->clear(index);
-        return true;
+    if (kept_ != 0) {
+        filled += table.book->is_empty() ? 1U : 0U;
     }
-    error = {TableError::Code::kNotMapped, va, LeafSize::k4K};
+    table.book->set(index);
+    return true;
+}
+
+TableError PageTable::why_no_leaf(Va va) const noexcept {
+    if (const Result<void, TableError> possible = check_run({va, LeafSize::k4K, 1}); !possible) {
+        return possible.error();
+    }
+    const Descent at = descend(va, kLastLevel);
     if (at.level != kLastLevel && at.table.entries[index_at(va, at.level)] != 0) {
-        error = {TableError::Code::kLeafWouldBeCut, va.align_down(span_at(at.level)), leaf_size_at(at.level)};
+        return {TableError::Code::kLeafWouldBeCut, va.align_down(span_at(at.level)), leaf_size_at(at.level)};
     }
-    return false;
+    return {TableError::Code::kNotMapped, va, LeafSize::k4K};
 }
 
 Result<void, TableError> PageTable::map_pages(std::span<const PageMapping> pages,
                                               const LeafAttributes& attributes) noexcept {
     const std::size_t ahead = config_.fast_paths ? kAhead : 1;
-    std::array<Descent, kAhead> at;
+    std::array<Pa, kAhead> tables;
     const std::uint64_t owned = reserved_ + emptied_ + tables_;
+    std::uint64_t filled = 0;  // kept tables that are none any more
+    Upper upper{UINT64_MAX, root_.entries};
     TableError error;
+    const auto claim = [&](const PageMapping& page, Pa table) {
+        if (!page.va.is_aligned(kPageBytes) || !page.pa.is_aligned(kPageBytes) || page.va > last_va_ ||
+            page.pa > last_pa_ || !(attributes.read || attributes.write)) {
+            error = check_map({page.va, LeafSize::k4K, 1}, page.pa, attributes).error();
+            return false;
+        }
+        return table != kNoTable ? claim_hole(page.va, page_at(table), filled, error)
+                                 : claim_without_table(page.va, filled, error);
+    };
     for (std::size_t first = 0; first < pages.size(); first += ahead) {
         const std::size_t count = std::min(ahead, pages.size() - first);
         for (std::size_t i = 0; i < count; ++i) {
-            at[i] = descend(pages[first + i].va, kLastLevel);
-            prefetch_for_write(at[i].table.book);
+            tables[i] = table_of_leaves(pages[first + i].va, upper);
+            if (tables[i] != kNoTable) {
+                prefetch_for_write(page_at(tables[i]).book);
+            }
         }
         for (std::size_t i = 0; i < count; ++i) {
-            if (claim_hole(pages[first + i], attributes, at[i], error)) {
+            if (claim(pages[first + i], tables[i])) {
                 continue;
             }
             for (const PageMapping& page : pages.first(first + i)) {
@@ -214,64 +254,68 @@ Result<void, TableError> PageTable::map_pages(std::span<const PageMapping> pages
     }
 
     const std::uint64_t leaf = leaf_bits(config_.format, LeafSize::k4K, attributes);
-    for (std::size_t first = 0; first < pages.size(); first += ahead) {
-        const std::size_t count = std::min(ahead, pages.size() - first);
-        for (std::size_t i = 0; i < count; ++i) {
-            const Va va = pages[first + i].va;
-            at[i] = descend(va, kLastLevel);
-            prefetch_for_write(at[i].table.entries + index_at(va, kLastLevel));
-        }
-        for (std::size_t i = 0; i < count; ++i) {
-            const PageMapping& page = pages[first + i];
-            std::uint64_t& entry = at[i].table.entries[index_at(page.va, kLastLevel)];
-            if ((at[i].descriptor & bits::kTypeMask) == kTypeAdded) {
-                clear_around(at[i].table, 0, 0);
-                store_entry(entry, page.pa.raw() | leaf);
-            } else {
-                store_entry(entry, page.pa.raw() | leaf);
-                make_visible(&entry, 1);
-            }
+    for (const PageMapping& page : pages) {
+        const TablePage table = page_at(table_of_leaves(page.va, upper));
+        std::uint64_t& entry = table.entries[index_at(page.va, kLastLevel)];
+        store_entry(entry, page.pa.raw() | leaf);
+        // A table that was added is made visible as a whole.
+        if (!is_coherent_ && table.book->level == 0) {
+            memory_->make_visible(&entry, 1);
         }
     }
     publish_added();
+    kept_ -= filled;
     leaves_.pages_4k += pages.size();
     return {};
 }
 
 Result<void, TableError> PageTable::unmap_pages(std::span<const Va> pages) noexcept {
     const std::size_t ahead = config_.fast_paths ? kAhead : 1;
-    std::array<Descent, kAhead> at;
-    TableError error;
+    std::array<Pa, kAhead> tables;
+    std::uint64_t emptied = 0;
+    Upper upper{UINT64_MAX, root_.entries};
+    const auto claim = [&](Va va, Pa table) {
+        const unsigned index = index_at(va, kLastLevel);
+        if (!va.is_aligned(kPageBytes) || va > last_va_ || table == kNoTable || !page_at(table).book->test(index)) {
+            return false;
+        }
+        TableBook& book = *page_at(table).book;
+        book.clear(index);
+        emptied += book.is_empty() ? 1U : 0U;
+        return true;
+    };
     for (std::size_t first = 0; first < pages.size(); first += ahead) {
         const std::size_t count = std::min(ahead, pages.size() - first);
         for (std::size_t i = 0; i < count; ++i) {
-            at[i] = descend(pages[first + i], kLastLevel);
-            prefetch_for_write(at[i].table.book);
+            tables[i] = table_of_leaves(pages[first + i], upper);
+            if (tables[i] != kNoTable) {
+                prefetch_for_write(page_at(tables[i]).book);
+            }
         }
         for (std::size_t i = 0; i < count; ++i) {
-            if (claim_leaf(pages[first + i], at[i], error)) {
+            if (claim(pages[first + i], tables[i])) {
                 continue;
             }
             for (const Va va : pages.first(first + i)) {
                 descend(va, kLastLevel).table.book->set(index_at(va, kLastLevel));
             }
-            return fail(error);
+            return fail(why_no_leaf(pages[first + i]));
         }
     }
 
-    for (std::size_t first = 0; first < pages.size(); first += ahead) {
-        const std::size_t count = std::min(ahead, pages.size() - first);
-        for (std::size_t i = 0; i < count; ++i) {
-            const Va va = pages[first + i];
-            at[i] = descend(va, kLastLevel);
-            if (at[i].level == kLastLevel && !at[i].table.book->is_empty()) {
-                prefetch_for_write(at[i].table.entries + index_at(va, kLastLevel));
-            }
+    // All of them or none: which tables are empty now is in their books alone.
+    if (emptied <= config_.kept_tables - kept_) {
+        for (const Va va : pages) {
+            std::uint64_t& entry = page_at(table_of_leaves(va, upper)).entries[index_at(va, kLastLevel)];
+            store_entry(entry, 0);
+            make_visible(&entry, 1);
         }
-        for (std::size_t i = 0; i < count; ++i) {
-            // Its table may be gone since another page: a while ago, or since this one was looked up.
-            if (at[i].level == kLastLevel && !at[i].table.book->stale) {
-                clear_claimed(at[i].table, pages[first + i]);
+        kept_ += emptied;
+    } else {
+        for (const Va va : pages) {
+            // Its table may be gone since another page.
+            if (const Descent at = descend(va, kLastLevel); at.level == kLastLevel) {
+                clear_claimed(at.table, va);
             }
         }
     }

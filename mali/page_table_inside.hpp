@@ -51,17 +51,18 @@ inline void clear_around(const TablePage& table, std::size_t first, std::size_t 
     }
 }
 
+[[gnu::always_inline]] inline TablePage PageTable::page_in_window(Pa pa) const noexcept {
+    constexpr std::uint64_t kBookShift = 5;
+    static_assert(kPageBytes >> kBookShift == sizeof(TableBook));
+    // Sums of numbers, because pointers would leave their objects on the way.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    return {reinterpret_cast<std::uint64_t*>(entries_base_ + pa.raw()),
+            // NOLINTNEXTLINE(performance-no-int-to-ptr)
+            reinterpret_cast<TableBook*>(books_base_ + (pa.raw() >> kBookShift)), pa};
+}
+
 [[gnu::always_inline]] inline TablePage PageTable::page_at(Pa pa) const noexcept {
-    if (has_window_) {
-        constexpr std::uint64_t kBookShift = 5;
-        static_assert(kPageBytes >> kBookShift == sizeof(TableBook));
-        // Sums of numbers, because pointers would leave their objects on the way.
-        // NOLINTNEXTLINE(performance-no-int-to-ptr)
-        return {reinterpret_cast<std::uint64_t*>(entries_base_ + pa.raw()),
-                // NOLINTNEXTLINE(performance-no-int-to-ptr)
-                reinterpret_cast<TableBook*>(books_base_ + (pa.raw() >> kBookShift)), pa};
-    }
-    return memory_->table_at(pa);
+    return has_window_ ? page_in_window(pa) : memory_->table_at(pa);
 }
 
 inline void PageTable::make_visible(const std::uint64_t* first, std::size_t count) noexcept {
@@ -87,11 +88,27 @@ inline bool PageTable::secure(std::uint64_t pages, std::uint64_t& shortage) noex
 // Emptied tables come last: until the caller's invalidation a walker of the GPU may still pass through them.
 inline Pa PageTable::take_table() noexcept {
     ++tables_;
-    if (reserved_ != 0) {
-        --reserved_;
-        return memory_->take().pa;
+    if (reserved_ == 0) {
+        return pop_emptied();
     }
-    return pop_emptied();
+    --reserved_;
+    return memory_->take().pa;
+}
+
+// While one new table is filled, the one that is likely to be next is on its way: nothing else hides what it costs to write
+// 4 KiB that no cache has.
+inline bool PageTable::prefetch_upcoming() noexcept {
+    if (reserved_ == 0 && emptied_ != 0) {
+        return false;  // it will be one of these, which are in the caches
+    }
+    const TablePage next = memory_->upcoming();
+    if (next.entries == nullptr) {
+        return false;
+    }
+    __builtin_prefetch(next.book, 1);
+    __builtin_prefetch(&next.book->next, 1);
+    prefetch_table(next.entries);
+    return true;
 }
 
 // It is no longer, or not yet, in `passed_`.

@@ -62,23 +62,33 @@ Result<void, TableError> PageTable::check_run(const LeafRun& run) const noexcept
     return {};
 }
 
-TableError PageTable::first_leaf_below(TableError::Code code, std::uint64_t descriptor, Va va,
-                                       unsigned level) const noexcept {
+// Level by level, because a table that is not kept has a leaf somewhere: only tables of pages are kept.
+bool PageTable::first_leaf_below(std::uint64_t descriptor, Va va, unsigned level, TableError& leaf) const noexcept {
     va = va.align_down(span_at(level));
     while (points_to_table(level, descriptor)) {
-        const TablePage table = memory_->table_at(table_pa(descriptor));
+        const TablePage table = page_at(table_pa(descriptor));
         ++level;
-        // There is one: no table in the tree is empty.
-        const std::uint64_t* entry = std::find_if(table.entries, table.entries + kTableEntries - 1,
-                                                  [](std::uint64_t candidate) { return candidate != 0; });
-        va = va + static_cast<std::uint64_t>(entry - table.entries) * span_at(level);
-        descriptor = *entry;
+        const auto is_kept = [&](std::size_t i) {
+            return points_to_table(level, table.entries[i]) && page_at(table_pa(table.entries[i])).book->is_empty();
+        };
+        std::size_t i = 0;
+        while (i < kTableEntries && (!table.book->test(i) || is_kept(i))) {
+            ++i;
+        }
+        if (i == kTableEntries) {
+            return false;
+        }
+        va = va + i * span_at(level);
+        descriptor = table.entries[i];
     }
-    return {code, va, leaf_size_at(level)};
+    leaf.at = va;
+    leaf.leaf = leaf_size_at(level);
+    return true;
 }
 
 // The tables that are missing.
-Result<std::uint64_t, TableError> PageTable::check_holes(Path& path, const LeafRun& run) const noexcept {
+Result<std::uint64_t, TableError> PageTable::check_holes(const LeafRun& run) noexcept {
+    Path path(*this);
     const unsigned target = leaf_level(run.size);
     const Va end = run.range().end;
     std::uint64_t missing = 0;
@@ -97,14 +107,19 @@ Result<std::uint64_t, TableError> PageTable::check_holes(Path& path, const LeafR
         const Va stop = std::min(end, table_end(va, level));
         const std::size_t first = index_at(va, level);
         const std::size_t count = (stop - va) / span_at(level);
-        const std::size_t taken =
-            config_.fast_paths ? path.book().first_live(first, count) : first_not_zero(path.entries() + first, count);
-        if (taken != count) {
-            const Va at = va + taken * span_at(level);
-            if (const std::uint64_t there = path.entries()[first + taken]; points_to_table(level, there)) {
-                return fail(first_leaf_below(TableError::Code::kTableInTheWay, there, at, level));
+        for (std::size_t free = 0; free < count; ++free) {
+            free += config_.fast_paths ? path.book().first_live(first + free, count - free)
+                                       : first_not_zero(path.entries() + first + free, count - free);
+            if (free == count) {
+                break;
             }
-            return fail(TableError{TableError::Code::kAlreadyMapped, at, run.size});
+            const std::uint64_t there = path.entries()[first + free];
+            TableError error;
+            error.code =
+                points_to_table(level, there) ? TableError::Code::kTableInTheWay : TableError::Code::kAlreadyMapped;
+            if (first_leaf_below(there, va + free * span_at(level), level, error)) {
+                return fail(error);
+            }
         }
         va = stop;
     }
@@ -130,18 +145,31 @@ Result<void, TableError> PageTable::check_map(const LeafRun& run, Pa pa,
     return {};
 }
 
-Result<void, TableError> PageTable::map_long(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
-    if (Result<void, TableError> possible = check_map(run, pa, attributes); !possible) {
-        return possible;
-    }
-    Path path(*this);
-    const Result<std::uint64_t, TableError> missing = check_holes(path, run);
+// Whether the run is holes, and what it takes is held.
+Result<void, TableError> PageTable::prepare_map(const LeafRun& run) noexcept {
+    const Result<std::uint64_t, TableError> missing = check_holes(run);
     if (!missing) {
         return fail(missing.error());
     }
     if (std::uint64_t shortage = 0; !secure(*missing + run.count * tables_behind(run.size), shortage)) {
         return fail(TableError{TableError::Code::kOutOfTableMemory, run.start, run.size, shortage});
     }
+    if (run.size != LeafSize::k4K) {
+        // The tables that the blocks will stand in stay, because they span more than the run: a walker that comes from
+        // outside of the locked range may still have pointers to them, and this map may put what is taken out to use again.
+        static_cast<void>(prune_below(leaf_level(run.size), run.range()));
+    }
+    return {};
+}
+
+Result<void, TableError> PageTable::map_long(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+    if (Result<void, TableError> possible = check_map(run, pa, attributes); !possible) {
+        return possible;
+    }
+    if (Result<void, TableError> possible = prepare_map(run); !possible) {
+        return possible;
+    }
+    Path path(*this);
     path.write(run, encode_leaf(config_.format, run.size, pa, attributes));
     path.finish();
     count_of(run.size) += run.count;
@@ -167,14 +195,10 @@ Result<void, TableError> PageTable::map_segments(Va start, LeafSize size, std::s
     if (segments.empty()) {
         return {};
     }
+    if (Result<void, TableError> possible = prepare_map(whole); !possible) {
+        return possible;
+    }
     Path path(*this);
-    const Result<std::uint64_t, TableError> missing = check_holes(path, whole);
-    if (!missing) {
-        return fail(missing.error());
-    }
-    if (std::uint64_t shortage = 0; !secure(*missing + whole.count * tables_behind(whole.size), shortage)) {
-        return fail(TableError{TableError::Code::kOutOfTableMemory, whole.start, whole.size, shortage});
-    }
     const std::uint64_t leaf = leaf_bits(config_.format, size, attributes);
     Va at = start;
     for (const PaSegment& segment : segments) {

@@ -2,6 +2,7 @@
 //
 // Only what the tables allow is done here. What they don't, and everything that is not such a run, goes the long way, which
 // finds out in which words to refuse it.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,7 +26,7 @@ inline void PageTable::pass(Va va, Pa table) noexcept {
 }
 
 // The table of kLevel that holds `va`, or, as far as there are any, the one above it.
-template <unsigned kLevel>
+template <unsigned kLevel, bool kInWindow>
 [[gnu::always_inline]] inline PageTable::Spot PageTable::find(Va va) noexcept {
     if constexpr (kLevel == 0) {
         return {root_.pa, 0};
@@ -36,11 +37,12 @@ template <unsigned kLevel>
         if (passed_[kLevel].prefix == table_prefix(va, kLevel)) {
             return {passed_[kLevel].table, kLevel};
         }
-        const Spot above = find<kLevel - 1>(va);
+        const Spot above = find<kLevel - 1, kInWindow>(va);
         if (above.level != kLevel - 1) {
             return above;
         }
-        const std::uint64_t descriptor = page_at(above.table).entries[index_at(va, kLevel - 1)];
+        const TablePage table = kInWindow ? page_in_window(above.table) : page_at(above.table);
+        const std::uint64_t descriptor = table.entries[index_at(va, kLevel - 1)];
         if (!points_to_table(kLevel - 1, descriptor)) {
             return above;
         }
@@ -60,21 +62,22 @@ template <unsigned kLevel>
         const unsigned index = index_at(va, kAbove);
         const TablePage above = page_at(added[kAbove]);
         if (top == kAbove) {
-            above.book->set(index);
+            above.book->add_tables(index, 1);
             publish_entry(above.entries[index], entry);
             make_visible(above.entries + index, 1);
             return;
         }
         clear_around(above, index, 1);
-        above.book->set(index);
+        above.book->add_tables(index, 1);
         store_entry(above.entries[index], entry);
         link<kAbove>(above, added, va, top);
     }
 }
 
-// Takes the empty table of kLevel that holds `va` out of the tree, and those above it that become empty by that.
+// Takes the empty table of kLevel that holds `va` out of the tree, and those above it that become empty by that, but for those
+// of level `stays` and above.
 template <unsigned kLevel>
-[[gnu::always_inline]] inline void PageTable::unlink(const TablePage& table, Va va) noexcept {
+[[gnu::always_inline]] inline void PageTable::unlink(const TablePage& table, Va va, unsigned stays) noexcept {
     if constexpr (kLevel > 0) {
         constexpr unsigned kAbove = kLevel - 1;
         passed_[kLevel].prefix = UINT64_MAX;
@@ -82,16 +85,25 @@ template <unsigned kLevel>
         const TablePage above = page_at(find<kAbove>(va).table);
         const unsigned index = index_at(va, kAbove);
         store_entry(above.entries[index], 0);
-        above.book->clear(index);
+        above.book->remove_tables(index, 1);
         make_visible(above.entries + index, 1);
-        if (above.book->is_empty() && kAbove > start_level_) {
-            unlink<kAbove>(above, va);
+        if (above.book->is_empty() && kAbove > stays) {
+            unlink<kAbove>(above, va, stays);
         }
     }
 }
 
-void PageTable::unlink_leaves(const TablePage& table, Va va) noexcept {
-    unlink<kLastLevel>(table, va);
+// A table of pages that holds `va` and has lost its last one.
+inline void PageTable::let_go(const TablePage& table, Va va) noexcept {
+    if (keeps_one_more()) {
+        ++kept_;
+        return;
+    }
+    unlink_leaves(table, va);
+}
+
+[[gnu::noinline]] void PageTable::unlink_leaves(const TablePage& table, Va va) noexcept {
+    unlink<kLastLevel>(table, va, start_level_);
 }
 
 template <unsigned kLevel>
@@ -110,6 +122,9 @@ template <unsigned kLevel>
     }
     if (tables_behind(kSize) != 0 && !secure(count * tables_behind(kSize), shortage)) {
         return true;
+    }
+    if (kLevel == kLastLevel) {
+        kept_ -= there.book->is_empty() ? 1U : 0U;
     }
     there.book->set(first, count);
     fill_entries(there.entries + first, count, descriptor, bytes_of(kSize));
@@ -139,6 +154,7 @@ bool PageTable::add_and_map(Va start, std::size_t count, std::uint64_t descripto
     }
     added[kLevel] = take_table();
     pass<kLevel>(start, added[kLevel]);
+    prefetch_upcoming();
 
     const std::size_t first = index_at(start, kLevel);
     const TablePage table = page_at(added[kLevel]);
@@ -163,8 +179,7 @@ template <unsigned kLevel>
         return false;
     }
     std::uint64_t* const entries = table.entries + first;
-    // Entries of the last level are leaves; others may be tables.
-    if (kLevel != kLastLevel && first_unlike(entries, count, bits::kTypeMask, bits::kTypeBlock) != count) {
+    if (table.book->tables != 0 && first_unlike(entries, count, bits::kTypeMask, bits::kTypeBlock) != count) {
         return false;
     }
     count_of(kSize) -= count;
@@ -179,8 +194,12 @@ template <unsigned kLevel>
         if (!table.book->is_empty()) {
             return true;
         }
+        if (kLevel == kLastLevel) {
+            let_go(table, start);
+            return true;
+        }
     }
-    unlink<kLevel>(table, start);
+    unlink<kLevel>(table, start, start_level_);
     return true;
 }
 
@@ -200,8 +219,93 @@ template <unsigned kLevel>
            map_in_table<kLevel>(run.start, run.count, encode_leaf(config_.format, kSize, pa, attributes), shortage);
 }
 
+// Whether the pages share a word of a book, are aligned, not empty, and in the space.
+[[gnu::always_inline]] inline bool PageTable::are_few_pages(const LeafRun& run) const noexcept {
+    constexpr std::uint64_t kMost = TableBook::kWordBits;
+    return run.size == LeafSize::k4K && run.count - 1 < kMost - (run.start.raw() >> kPageShift) % kMost &&
+           run.start.is_aligned(kPageBytes) && run.start <= last_va_;
+}
+
+// What is not done on the shortest way: calls, behind which it would have something left to do.
+[[gnu::noinline]] Result<void, TableError> PageTable::fill_and_show(std::uint64_t* entries, std::size_t count,
+                                                                    std::uint64_t descriptor) noexcept {
+    fill_entries(entries, count, descriptor, kPageBytes);
+    memory_->make_visible(entries, count);
+    return {};
+}
+
+[[gnu::noinline]] Result<void, TableError> PageTable::clear_and_show(std::uint64_t* entries,
+                                                                     std::size_t count) noexcept {
+    clear_entries(entries, count);
+    memory_->make_visible(entries, count);
+    return {};
+}
+
+[[gnu::noinline]] Result<void, TableError> PageTable::clear_and_unlink(const TablePage& table, std::size_t first,
+                                                                       const LeafRun& run) noexcept {
+    clear_entries(table.entries + first, run.count);
+    make_visible(table.entries + first, run.count);
+    unlink_leaves(table, run.start);
+    return {};
+}
+
+// Pages in a table that is there, in a memory with a window: nothing is called but what writes the entries.
 Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
-    if (config_.fast_paths) {
+    if (has_window_ && are_few_pages(run) && pa.is_aligned(kPageBytes) &&
+        pa.raw() <= last_pa_.raw() - (run.count * kPageBytes - 1) && (attributes.read || attributes.write)) {
+        const Spot spot = find<kLastLevel, true>(run.start);
+        const TablePage table = page_in_window(spot.table);
+        const std::size_t first = index_at(run.start, kLastLevel);
+        const std::uint64_t bits = TableBook::mask_of(first, run.count);
+        std::uint64_t& live = table.book->word_of(first);
+        if (spot.level == kLastLevel && (live & bits) == 0) {
+            if (kept_ != 0) {
+                kept_ -= table.book->is_empty() ? 1U : 0U;
+            }
+            live |= bits;
+            leaves_.pages_4k += run.count;
+            const std::uint64_t descriptor = encode_leaf(config_.format, LeafSize::k4K, pa, attributes);
+            if (!is_coherent_) {
+                return fill_and_show(table.entries + first, run.count, descriptor);
+            }
+            Result<void, TableError> done;
+            fill_entries(table.entries + first, run.count, descriptor, kPageBytes);
+            return done;
+        }
+    }
+    return map_any(run, pa, attributes);
+}
+
+Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
+    if (has_window_ && are_few_pages(run)) {
+        const Spot spot = find<kLastLevel, true>(run.start);
+        const TablePage table = page_in_window(spot.table);
+        const std::size_t first = index_at(run.start, kLastLevel);
+        const std::uint64_t bits = TableBook::mask_of(first, run.count);
+        std::uint64_t& live = table.book->word_of(first);
+        if (spot.level == kLastLevel && (~live & bits) == 0) {
+            live &= ~bits;
+            leaves_.pages_4k -= run.count;
+            if (table.book->is_empty()) {
+                if (!keeps_one_more()) {
+                    return clear_and_unlink(table, first, run);
+                }
+                ++kept_;
+            }
+            if (!is_coherent_) {
+                return clear_and_show(table.entries + first, run.count);
+            }
+            Result<void, TableError> done;
+            clear_entries(table.entries + first, run.count);
+            return done;
+        }
+    }
+    return unmap_any(run);
+}
+
+[[gnu::noinline]] Result<void, TableError> PageTable::map_any(const LeafRun& run, Pa pa,
+                                                              const LeafAttributes& attributes) noexcept {
+    if (config_.fast_paths && run.count <= kTableEntries) {
         std::uint64_t shortage = 0;
         const bool done = run.size == LeafSize::k4K
                               ? map_short<3>(run, pa, attributes, shortage)
@@ -217,8 +321,8 @@ Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAtt
     return map_long(run, pa, attributes);
 }
 
-Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
-    if (config_.fast_paths) {
+[[gnu::noinline]] Result<void, TableError> PageTable::unmap_any(const LeafRun& run) noexcept {
+    if (config_.fast_paths && run.count <= kTableEntries) {
         const bool done = run.size == LeafSize::k4K ? is_short<3>(run) && unmap_in_table<3>(run.start, run.count)
                                                     : run.size == LeafSize::k2M && is_short<2>(run) &&
                                                           unmap_in_table<2>(run.start, run.count);
@@ -227,6 +331,27 @@ Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
         }
     }
     return unmap_long(run);
+}
+
+VaRange PageTable::prune(VaRange range) noexcept {
+    return prune_below(start_level_, range);
+}
+
+VaRange PageTable::prune_below(unsigned stays, VaRange range) noexcept {
+    VaRange pruned;
+    const Va end = std::min(range.end, last_va_ + 1);
+    for (Va va = range.start; va < end && kept_ != 0;) {
+        const Spot spot = find<kLastLevel>(va);
+        const std::uint64_t span = span_at(spot.level == kLastLevel ? kLastLevel - 1 : spot.level);
+        const Va start = va.align_down(span);
+        va = start + span;
+        if (const TablePage table = page_at(spot.table); spot.level == kLastLevel && table.book->is_empty()) {
+            pruned = {pruned.empty() ? start : pruned.start, va};
+            --kept_;
+            unlink<kLastLevel>(table, start, stays);
+        }
+    }
+    return pruned;
 }
 
 void PageTable::prefetch(Va va) noexcept {

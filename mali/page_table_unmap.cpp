@@ -14,11 +14,11 @@
 
 namespace granule::mali {
 
-// The first of the entries that is no leaf of this level, or `count`. What the book knows need not be read: that an entry
-// of the last level is a leaf if it is there.
+// The first of the entries that is no leaf of this level, or `count`. What the book knows need not be read: where there are
+// no tables below, an entry that is there is a leaf.
 std::size_t PageTable::first_other(const Path& path, unsigned level, std::size_t first,
                                    std::size_t count) const noexcept {
-    if (config_.fast_paths && level == kLastLevel) {
+    if (config_.fast_paths && path.book().tables == 0) {
         return path.book().first_hole(first, count);
     }
     const bool page = level == kLastLevel && config_.format == Format::kAarch64_4k;
@@ -29,7 +29,16 @@ std::size_t PageTable::first_other(const Path& path, unsigned level, std::size_t
 Result<void, TableError> PageTable::check_leaves(Path& path, const LeafRun& run) const noexcept {
     const unsigned target = leaf_level(run.size);
     const Va end = run.range().end;
+    const bool whole = target == kLastLevel && config_.fast_paths;
     for (Va va = run.start; va < end;) {
+        if (const std::size_t most = whole ? whole_tables(va, end) : 0;
+            most != 0 && path.seek(va, kLastLevel - 1) == kLastLevel - 1) {
+            const std::size_t full = path.full_tables(most);
+            va = va + full * kBlock2MBytes;
+            if (full == most) {
+                continue;
+            }
+        }
         const unsigned level = path.seek(va, target);
         if (level < target) {
             if (path.entry() != 0) {
@@ -41,12 +50,14 @@ Result<void, TableError> PageTable::check_leaves(Path& path, const LeafRun& run)
         const Va stop = std::min(end, table_end(va, level));
         const std::size_t first = index_at(va, level);
         const std::size_t count = (stop - va) / span_at(level);
-        path.prefetch_ahead();
         const std::size_t other = first_other(path, level, first, count);
         if (other != count) {
             const Va at = va + other * span_at(level);
-            if (const std::uint64_t there = path.entries()[first + other]; there != 0) {
-                return fail(first_leaf_below(TableError::Code::kSmallerLeaves, there, at, level));
+            TableError smaller;
+            smaller.code = TableError::Code::kSmallerLeaves;
+            if (const std::uint64_t there = path.entries()[first + other];
+                there != 0 && first_leaf_below(there, at, level, smaller)) {
+                return fail(smaller);
             }
             return fail(TableError{TableError::Code::kNotMapped, at, run.size});
         }
@@ -65,7 +76,14 @@ Result<void, TableError> PageTable::unmap_long(const LeafRun& run) noexcept {
     }
     const unsigned target = leaf_level(run.size);
     const Va end = run.range().end;
+    const bool whole = target == kLastLevel && config_.fast_paths;
     for (Va va = run.start; va < end;) {
+        if (const std::size_t tables = whole ? whole_tables(va, end) : 0; tables != 0) {
+            path.seek(va, kLastLevel - 1);
+            path.drop_tables(tables);
+            va = va + tables * kBlock2MBytes;
+            continue;
+        }
         path.seek(va, target);
         const Va stop = std::min(end, table_end(va, target));
         const std::size_t count = (stop - va) / bytes_of(run.size);

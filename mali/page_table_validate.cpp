@@ -41,6 +41,7 @@ namespace {
 bool PageTable::validate() const noexcept {
     bool valid = true;
     std::uint64_t tables = 0;
+    std::uint64_t kept = 0;
     LeafCounts leaves;
     std::ptrdiff_t passed = 0;
     const std::uint64_t space = std::uint64_t{1} << config_.va_bits;
@@ -57,6 +58,7 @@ bool PageTable::validate() const noexcept {
                 continue;
             }
             live.set(i);
+            live.tables = static_cast<std::uint16_t>(live.tables + (points_to_table(level, descriptor) ? 1U : 0U));
             valid = valid && is_well_formed(config_, level, descriptor);
             valid = valid && (start + i * span_at(level)).raw() < space;
             if (level > 0 && !points_to_table(level, descriptor)) {
@@ -66,9 +68,12 @@ bool PageTable::validate() const noexcept {
             }
         }
         valid = valid && *table.book == live;
-        valid = valid && (!live.is_empty() || level == start_level_);
+        if (live.is_empty() && level != start_level_) {
+            valid = valid && level == kLastLevel;
+            ++kept;
+        }
     });
-    valid = valid && tables == tables_ && leaves == leaves_;
+    valid = valid && tables == tables_ && leaves == leaves_ && kept == kept_ && kept <= config_.kept_tables;
     valid = valid && passed == std::count_if(passed_.begin(), passed_.end(),
                                              [](const Passed& one) { return one.prefix != UINT64_MAX; });
 

@@ -6,7 +6,7 @@
 // Whether a run is all holes or all leaves, and whether a table has become empty, are questions to eight words. They also
 // tell what the entries cannot yet: which pages a batch has claimed before it writes anything (page_table_batch.cpp).
 //
-// While a table is in the tree, bit i is set exactly where entry i is not 0. Outside of it `live` is empty.
+// While a table is in the tree, bit i is set exactly where entry i is not 0. Outside of it `live` is empty, and `tables` 0.
 //
 // Pure functions, one caller at a time; readers of the tables on other threads don't look here.
 #pragma once
@@ -24,15 +24,17 @@ namespace granule::mali {
 
 inline constexpr std::size_t kTableEntries = 512;
 
-// 128 bytes a page of 4 KiB; all zeros are a default one. The second line is touched when tables come and go only.
+// 128 bytes a page of 4 KiB; all zeros are a default one. The second line is touched when tables come and go, and where
+// blocks are unmapped.
 struct alignas(64) TableBook {
     static constexpr std::size_t kWordBits = 64;
 
     std::array<std::uint64_t, kTableEntries / kWordBits> live{};
 
-    Pa next;             // of a table in one of PageTable's lists: the next one
-    Va start;            // of a table that a batch has added and not yet published: what it spans
-    unsigned level = 0;  // and at which level
+    std::uint16_t tables = 0;  // entries that are not leaves, but point to tables
+    Pa next;                   // of a table in one of PageTable's lists: the next one
+    Va start;                  // of a table that a batch has added and not yet published: what it spans
+    unsigned level = 0;        // and at which level
     // Of a table that a batch has added: it comes from the list of emptied tables.
     bool was_emptied = false;
     // The page does not read as zeros: who puts it to use overwrites all of it first. The one thing that outlives the
@@ -51,8 +53,24 @@ struct alignas(64) TableBook {
     [[nodiscard]] constexpr bool test(std::size_t index) const noexcept {
         return (live[index / kWordBits] >> (index % kWordBits) & 1) != 0;
     }
+    // Entries that point to tables.
+    constexpr void add_tables(std::size_t first, std::size_t count) noexcept {
+        set(first, count);
+        tables = static_cast<std::uint16_t>(tables + count);
+    }
+    constexpr void remove_tables(std::size_t first, std::size_t count) noexcept {
+        clear(first, count);
+        tables = static_cast<std::uint16_t>(tables - count);
+    }
     constexpr void set(std::size_t index) noexcept { live[index / kWordBits] |= bit(index); }
     constexpr void clear(std::size_t index) noexcept { live[index / kWordBits] &= ~bit(index); }
+
+    // For a caller who knows that the run is not empty and lies within one word: that word, and the bits of the run in it.
+    [[nodiscard]] constexpr std::uint64_t& word_of(std::size_t index) noexcept { return live[index / kWordBits]; }
+    [[nodiscard]] static constexpr std::uint64_t mask_of(std::size_t first, std::size_t count) noexcept {
+        assert(count > 0 && first % kWordBits + count <= kWordBits);
+        return ~std::uint64_t{0} >> (kWordBits - count) << (first % kWordBits);
+    }
 
     // Runs [first, first + count) that are not empty and lie within the table.
     constexpr void set(std::size_t first, std::size_t count) noexcept {

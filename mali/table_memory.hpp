@@ -76,6 +76,9 @@ public:
     // A page out of the reserved ones, 4 KiB aligned, with the TableBook that it was given back with; a default one the
     // first time. All zeros, unless the book says `stale`. Precondition: one is reserved.
     [[nodiscard]] virtual TablePage take() noexcept = 0;
+    // The page that the next `take` will return, if nothing is given back before; no entries: it is not known. A hint: the
+    // page table has it brought into the caches while it is still busy with the one before.
+    [[nodiscard]] virtual TablePage upcoming() const noexcept { return {}; }
     // The page becomes reserved again. Precondition: its TableBook is the default but for `stale`, and all is zeros
     // where that is not set.
     virtual void give_back(TablePage page) noexcept = 0;

@@ -143,6 +143,24 @@ TEST_CASE("clear empties every entry of a run and none beside it, at every align
     });
 }
 
+TEST_CASE(
+    "zeros that are streamed are there for their thread at once, whole lines and others, and none beside the run") {
+    on_every_path([] {
+        Entries entries{};
+        for (std::size_t first = 0; first <= kVectorEntries; ++first) {
+            for (std::size_t count = 0; count <= kMaxCount - 1; ++count) {
+                entries.at.fill(kNeighbour);
+                stream_zeros(&entries.at[first], count);
+                if (!is_filled(entries, first, count, 0, 0)) {
+                    FAIL("first ", first, " count ", count);
+                }
+            }
+        }
+        stream_fence();
+        CHECK(is_filled(entries, kVectorEntries, kMaxCount - 1, 0, 0));
+    });
+}
+
 // One bit is enough, in every position and whatever stands behind it and beside the run.
 TEST_CASE("first_not_zero finds the first entry with a bit, or none") {
     on_every_path([] {
@@ -218,6 +236,8 @@ TEST_CASE("nothing is read or written beyond a run") {
             bool right = first_not_zero(exact.data(), count) == count;
             fill_entries(exact.data(), count, bits::kTypeBlock, kPageBytes);
             right = right && first_unlike(exact.data(), count, bits::kTypeMask, bits::kTypeBlock) == count;
+            clear_entries(exact.data(), count);
+            right = right && first_not_zero(exact.data(), count) == count;
             if (!right) {
                 FAIL("count ", count);
             }

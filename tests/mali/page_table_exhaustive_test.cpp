@@ -154,10 +154,12 @@ private:
 TEST_CASE("every script of operations around a 2 MiB boundary does what the oracle does") {
     for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, false, true},
                                           PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, false, false},
+                                          PageTableConfig{Format::kMaliLpae, 48, 40, kLeaves4K2M, true, true, 1},
+                                          PageTableConfig{Format::kMaliLpae, 33, 40, kLeaves4K2M, true, true, 9},
                                           PageTableConfig{Format::kAarch64_4k, 39, 40, kLeaves4K2M, true, true},
                                           PageTableConfig{Format::kAarch64_4k, 39, 40, kLeaves4K2M, true, false}}) {
         // The format changes nothing here but the bits and the depth: the longer scripts for one of them.
-        const bool longer = config.format == Format::kMaliLpae && config.fast_paths;
+        const bool longer = config.format == Format::kMaliLpae && config.fast_paths && config.kept_tables == 0;
         const std::size_t depth = longer ? 5 : 4;
         TableArena arena(24, Pa{0x8000'6000}, longer ? TableArena::Contents::kStale : TableArena::Contents::kWindow);
         Explorer explorer(config, arena,
@@ -172,6 +174,7 @@ TEST_CASE("every script of operations around a 2 MiB boundary does what the orac
 TEST_CASE("every script of operations around a 1 GiB boundary does what the oracle does") {
     for (const PageTableConfig& config : {PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false, true},
                                           PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false, false},
+                                          PageTableConfig{Format::kMaliLpae, 40, 40, kLeaves4K2M1G, false, true, 9},
                                           PageTableConfig{Format::kAarch64_4k, 48, 40, kLeaves4K2M1G, true, true}}) {
         TableArena arena(2200, Pa{0x8000'6000},
                          config.coherent_walk ? TableArena::Contents::kStale : TableArena::Contents::kWindow);

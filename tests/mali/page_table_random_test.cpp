@@ -62,6 +62,10 @@ public:
             wrong = chance(2) ? map_batch() : (chance(3) ? map_list() : unmap_batch());
         }
         arena_.refuse_all_reserves(false);
+        if (chance(64)) {
+            const std::uint64_t window = windows_[below(windows_.size())];
+            table_.prune({run.start, Va{std::max(window, run.start.raw())}});
+        }
         if (transaction) {
             table_.settle();
         }
@@ -231,7 +235,8 @@ TEST_CASE("random lives do what the oracle does, in both formats, with every lea
                 ++seed;
                 TableArena& arena = arenas[seed % arenas.size()];
                 // One life in four without them.
-                const PageTableConfig config{format, va_bits, 40, sizes, va_bits % 2 == 0, seed % 4 != 0};
+                PageTableConfig config{format, va_bits, 40, sizes, va_bits % 2 == 0, seed % 4 != 0};
+                config.kept_tables = std::array<std::uint64_t, 3>{0, 3, UINT64_MAX}[seed / 3 % 3];
                 CAPTURE(static_cast<int>(format));
                 CAPTURE(sizes);
                 CAPTURE(va_bits);

@@ -35,7 +35,9 @@ enum class Driver : std::uint8_t { kFollowsTheProtocol, kForgetsToEndUpdates };
     TableArena arena(64);
     std::vector<TlbEntry> tlb(512);
     SoftMmu mmu(arena, {8, 48, 40, protocol != MmuProtocol::kJobManager}, tlb);
-    PageTable table = make_page_table(arena, {format, 48, 40, kLeaves4K2M, false});
+    PageTableConfig config{format, 48, 40, kLeaves4K2M, false};
+    config.kept_tables = seed % 2 == 0 ? 2 : 0;
+    PageTable table = make_page_table(arena, config);
     std::mt19937_64 random(seed);
     constexpr std::uint64_t kStart = 3 * kBlock1GBytes - 2 * kBlock2MBytes;  // across a boundary of level 1
     constexpr std::uint64_t kSize = 4 * kBlock2MBytes;
@@ -81,6 +83,9 @@ enum class Driver : std::uint8_t { kFollowsTheProtocol, kForgetsToEndUpdates };
         }
         if (!done) {
             FAIL(to_string(done.error().code), " at step ", step);
+        }
+        if (random() % 8 == 0) {
+            table.prune(range);
         }
         if (driver == Driver::kFollowsTheProtocol) {
             run(end_update(protocol, 2, range));

@@ -80,6 +80,35 @@ TEST_CASE("a book sets and clears exactly the run") {
     }
 }
 
+TEST_CASE("the bits of a run within a word are those that setting it sets") {
+    for (std::size_t first = 0; first < kTableEntries; ++first) {
+        for (std::size_t count = 1; first % TableBook::kWordBits + count <= TableBook::kWordBits; ++count) {
+            TableBook book;
+            TableBook wanted;
+            book.word_of(first) |= TableBook::mask_of(first, count);
+            wanted.set(first, count);
+            if (book != wanted) {
+                FAIL("of ", count, " from ", first);
+            }
+        }
+    }
+}
+
+TEST_CASE("a book counts the entries that point to tables, which are live as any") {
+    TableBook book;
+    book.set(3);
+    book.add_tables(60, 10);
+    book.add_tables(511, 1);
+    CHECK(book.tables == 11);
+    CHECK(live_in(book) == 12);
+    book.remove_tables(60, 10);
+    CHECK(book.tables == 1);
+    CHECK(book.first_live(4, 500) == 500);
+    book.remove_tables(511, 1);
+    book.clear(3);
+    CHECK(book == TableBook{});
+}
+
 TEST_CASE("a book knows its entries one by one") {
     TableBook book;
     for (std::size_t i = 0; i < kTableEntries; ++i) {

@@ -135,6 +135,12 @@ public:
         return page_at(page);
     }
 
+    // A memory that is one piece says which is next; the others don't.
+    [[nodiscard]] mali::TablePage upcoming() const noexcept override {
+        return window().exists() && !free_.empty() ? const_cast<TableArena*>(this)->page_at(free_.back())
+                                                   : mali::TablePage{};
+    }
+
     void give_back(mali::TablePage page) noexcept override {
         const std::size_t index = (page.pa - first_) / kPageBytes;
         require(index < pages_ && used_[index], "give_back of a page that is not in use");

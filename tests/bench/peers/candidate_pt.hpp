@@ -1,14 +1,19 @@
 // granule's page table as section B of a harness calls it, over the harness's pool (TablePool, included before this).
 //
-// What an unmap empties is held by the page table until it settles, as in a transaction, and used again by the maps that
-// follow: tables are there, empty, and the pool hears of them in unmap_free, which settles. So there are warm rows. In rows
-// of fresh tables every page comes out of the pool, with whatever stands in it.
+// Empty tables of pages are kept in the tree (PageTableConfig::kept_tables), as Linux's io-pgtable does and the drivers on
+// top of it; the others are held until it settles, as in a transaction, and used again by the maps that follow. The pool
+// hears of both in unmap_free, which prunes and settles. So there are warm rows. In rows of fresh tables every page comes out
+// of the pool, with whatever stands in it.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -34,6 +39,7 @@ public:
     }
     bool unmap_free(std::uint64_t va, std::uint64_t length) {
         bool done = true;
+        const granule::Va start{va};
         for (const std::uint64_t end = va + length; va < end; va += granule::kBlock2MBytes) {
             if (table_.unmap(run(va, granule::kPageBytes, granule::mali::kTableEntries))) {
                 continue;
@@ -45,6 +51,7 @@ public:
                 done = table_.unmap(leaves) && done;
             }
         }
+        static_cast<void>(table_.prune({start, start + length}));
         table_.settle();
         return done;
     }
@@ -83,7 +90,7 @@ private:
 
     class Memory final : public granule::mali::TableMemory {
     public:
-        explicit Memory(TablePool& pool) : pool_(pool), books_(TablePool::kBytes / TablePool::kPage) {
+        explicit Memory(TablePool& pool) : pool_(pool), books_(make_books()) {
             void* const page = pool_.take();
             base_ = static_cast<std::uint64_t*>(page) - std::size_t{pool_.index(page)} * granule::mali::kTableEntries;
             pool_.give(page);
@@ -97,28 +104,62 @@ private:
             page.book->stale = true;
             return page;
         }
+        [[nodiscard]] granule::mali::TablePage upcoming() const noexcept override {
+            if (pool_.used_bytes() == TablePool::kBytes) {
+                return {};
+            }
+            void* const page = pool_.take();
+            pool_.give(page);
+            return page_at(pool_.index(page));
+        }
         void give_back(granule::mali::TablePage page) noexcept override { pool_.give(page.entries); }
-        granule::mali::TablePage table_at(granule::Pa table) const noexcept override {
+        [[nodiscard]] granule::mali::TablePage table_at(granule::Pa table) const noexcept override {
             return page_at((table - first()) / TablePool::kPage);
         }
-        granule::mali::TableWindow window() const noexcept override { return {base_, books_.data(), first(), true}; }
+        [[nodiscard]] granule::mali::TableWindow window() const noexcept override {
+            return {base_, books_.get(), first(), true};
+        }
         void make_visible(const std::uint64_t* /*first*/, std::size_t /*count*/) noexcept override {}
 
     private:
+        struct Free {
+            void operator()(granule::mali::TableBook* books) const noexcept { std::free(books); }
+        };
+        using Books = std::unique_ptr<granule::mali::TableBook, Free>;
+
+        // In pages as large as those of the pool: as a kernel sees all of its memory.
+        static Books make_books() {
+            constexpr std::size_t kBooks = TablePool::kBytes / TablePool::kPage;
+            constexpr std::size_t kBytes = (kBooks * sizeof(granule::mali::TableBook) + granule::kBlock2MBytes - 1) &
+                                           ~(granule::kBlock2MBytes - 1);
+            void* const bytes = std::aligned_alloc(granule::kBlock2MBytes, kBytes);
+            if (bytes == nullptr) {
+                std::abort();
+            }
+            madvise(bytes, kBytes, MADV_HUGEPAGE);
+            auto* const books = static_cast<granule::mali::TableBook*>(bytes);
+            std::uninitialized_value_construct_n(books, kBooks);
+            return Books(books);
+        }
+
         // Virtual is physical here.
-        granule::Pa first() const noexcept { return granule::Pa{reinterpret_cast<std::uintptr_t>(base_)}; }
-        granule::mali::TablePage page_at(std::size_t page) const noexcept {
-            return {base_ + page * granule::mali::kTableEntries, &books_[page], first() + page * TablePool::kPage};
+        [[nodiscard]] granule::Pa first() const noexcept {
+            return granule::Pa{reinterpret_cast<std::uintptr_t>(base_)};
+        }
+        [[nodiscard]] granule::mali::TablePage page_at(std::size_t page) const noexcept {
+            return {base_ + page * granule::mali::kTableEntries, books_.get() + page,
+                    first() + page * TablePool::kPage};
         }
 
         TablePool& pool_;
         std::uint64_t* base_ = nullptr;
-        mutable std::vector<granule::mali::TableBook> books_;
+        Books books_;
     };
 
     static granule::mali::PageTableConfig config() {
         granule::mali::PageTableConfig config;
         config.fast_paths = kFastPaths;
+        config.kept_tables = UINT64_MAX;
         return config;
     }
     static granule::LeafRun run(std::uint64_t va, std::uint64_t page_size, std::uint64_t count) {
