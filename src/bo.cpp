@@ -254,14 +254,6 @@ void BoTable::release(Bo& bo, std::uint64_t references) noexcept {
     }
 }
 
-void BoTable::drop(Slot& slot, std::uint64_t references) noexcept {
-    Bo* const bo = slot.bo.load(std::memory_order_relaxed);
-    // Where this was not the last one, the BO may be gone from here on.
-    if (slot.counts.references.fetch_sub(references, std::memory_order_acq_rel) == references) {
-        end(*bo);
-    }
-}
-
 BoTable::Shown BoTable::show(BoId id, BoOffset offset, std::uint64_t pages) noexcept {
     Slot* const slot = retain_slot(id, pages);
     if (slot == nullptr) {
@@ -272,10 +264,6 @@ BoTable::Shown BoTable::show(BoId id, BoOffset offset, std::uint64_t pages) noex
         return Shown::kOutsideBo;
     }
     return Shown::kYes;
-}
-
-void BoTable::hide(BoId id, std::uint64_t pages) noexcept {
-    drop(slot_at(id), pages);
 }
 
 void BoTable::end(Bo& bo) noexcept {

@@ -156,7 +156,7 @@ public:
     // references; a part of it goes. Nothing was taken but where `show` says kYes.
     enum class Shown : std::uint8_t { kYes, kUnknownBo, kOutsideBo };
     [[nodiscard]] Shown show(BoId id, BoOffset offset, std::uint64_t pages) noexcept;
-    void hide(BoId id, std::uint64_t pages) noexcept;
+    void hide(BoId id, std::uint64_t pages) noexcept { drop(slot_at(id), pages); }
     // `show` or `hide` is about to be called, for a BO that there is or was.
     void prepare(BoId id) const noexcept {
         if (const Slot* const chunk = chunks_[slot_of(id) / kChunkSlots].load(std::memory_order_acquire)) {
@@ -172,6 +172,9 @@ public:
     [[nodiscard]] Status set_label(Bo& bo, std::string_view label) noexcept;
     [[nodiscard]] bool has_label(const Bo& bo, std::string_view label) const noexcept;
     // Of a BO that somebody holds or shows; empty for kNoBo.
+    [[nodiscard]] bool is_labelled(BoId id) const noexcept {
+        return id != kNoBo && slot_at(id).has_label.load(std::memory_order_relaxed);
+    }
     [[nodiscard]] ShortLabel short_label(BoId id) const noexcept;
     // Appends the label to `out`; false: no memory, and nothing was appended.
     [[nodiscard]] bool copy_label(const Bo& bo, Array<char>& out) const noexcept;
@@ -243,7 +246,13 @@ private:
     // Of a live BO, by `references` that are taken; nullptr: there was none.
     [[nodiscard]] Slot* retain_slot(BoId id, std::uint64_t references) noexcept;
     // Gives back references that are no holders', or not counted as such.
-    void drop(Slot& slot, std::uint64_t references) noexcept;
+    void drop(Slot& slot, std::uint64_t references) noexcept {
+        Bo* const bo = slot.bo.load(std::memory_order_relaxed);
+        // Where this was not the last one, the BO may be gone from here on.
+        if (slot.counts.references.fetch_sub(references, std::memory_order_acq_rel) == references) {
+            end(*bo);
+        }
+    }
     // The last reference was given back.
     void end(Bo& bo) noexcept;
     // A BO with its id, which nobody finds yet.

@@ -1,7 +1,6 @@
 #include "src/journal.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <ctime>
 
 namespace granule {
@@ -10,19 +9,6 @@ namespace {
 
 constexpr std::size_t kLabelMask = (std::size_t{1} << 31U) - 1;
 constexpr std::size_t kMostCapacity = kLabelMask;  // what Entry::label can name
-
-// The next element of a ring that is full from `capacity` on.
-template <class T>
-void put(Array<T>& ring, std::size_t capacity, std::size_t& next, const T& value) noexcept {
-    if (ring.size() < capacity) {
-        const bool pushed = ring.push(value);
-        assert(pushed);
-        static_cast<void>(pushed);
-    } else {
-        ring[next] = value;
-    }
-    next = next + 1 == capacity ? 0 : next + 1;
-}
 
 }  // namespace
 
@@ -47,12 +33,10 @@ void Journal::record(const Removal& removal) noexcept {
     std::size_t label = 0;
     if (!removal.label.view().empty()) {
         label = next_label_ + 1;
-        put(labels_, capacity_, next_label_, removal.label);
+        put(labels_, next_label_, removal.label);
     }
-    const Entry entry{MappingEntry::pack(removal.what), removal.time_ns, removal.by,
-                      static_cast<std::uint32_t>(label & kLabelMask), removal.how == Removal::By::kMap ? 1U : 0U};
-    put(entries_, capacity_, next_, entry);
-    ++recorded_;
+    put({MappingEntry::pack(removal.what), removal.time_ns, removal.by, static_cast<std::uint32_t>(label & kLabelMask),
+         removal.how == Removal::By::kMap ? 1U : 0U});
 }
 
 std::optional<Removal> Journal::last_at(Va va) const noexcept {

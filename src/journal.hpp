@@ -12,6 +12,7 @@
 // Thread-safety: none; the VM's lock covers it.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -43,6 +44,10 @@ public:
     [[nodiscard]] bool valid() const noexcept { return capacity_ == 0 || entries_.capacity() != 0; }
     // Precondition: whole pages within [0, 2^48].
     void record(const Removal& removal) noexcept;
+    // Of a BO that has no label, or of none.
+    void record(const MappingEntry& what, BindSerial by, Removal::By how, std::uint64_t time_ns) noexcept {
+        put({what, time_ns, by, 0, how == Removal::By::kMap ? 1U : 0U});
+    }
     // The newest removal that had `va`.
     [[nodiscard]] std::optional<Removal> last_at(Va va) const noexcept;
 
@@ -61,6 +66,25 @@ private:
         std::uint32_t by_map : 1;
     };
     static_assert(sizeof(Entry) == 48);
+
+    // The next element of a ring that is full from `capacity_` on.
+    template <class T>
+    void put(Array<T>& ring, std::size_t& next, const T& value) noexcept {
+        if (ring.size() < capacity_) {
+            const bool pushed = ring.push(value);
+            assert(pushed);
+            static_cast<void>(pushed);
+        } else {
+            ring[next] = value;
+        }
+        next = next + 1 == capacity_ ? 0 : next + 1;
+    }
+    void put(const Entry& entry) noexcept {
+        if (entries_.capacity() != 0) {
+            put(entries_, next_, entry);
+            ++recorded_;
+        }
+    }
 
     Array<Entry> entries_;
     Array<ShortLabel> labels_;

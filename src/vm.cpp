@@ -51,7 +51,7 @@ Vm::Vm(const VmConfig& config, BoTable& bos, const TimelineTable& timelines, Own
       nodes_(nodes),
       backend_(std::move(backend)),
       traits_{backend_->leaf_sizes(),         backend_->kernel(),
-              backend_->atomic_binds(),       config.direct_binds && backend_->maps_directly(),
+              backend_->atomic_binds(),       config.direct_binds && backend_->changes_directly(),
               backend_->smallest_lock_log2(), backend_->cut_rules()},
       mappings_(nodes),
       ledger_(nodes),

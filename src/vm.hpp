@@ -255,13 +255,22 @@ private:
     [[nodiscard]] std::optional<BindError> check(const BindRequest& request, BoPin& pin) const noexcept;
     [[nodiscard]] BindError describe(const PlanError& error) const noexcept;
     [[nodiscard]] static BindError describe(const BackendFailure& failure, const BindRequest& request) noexcept;
+    [[nodiscard]] static BindError error_of_all(Status status) noexcept;
     // Several groups only later: what happens now waits for nothing and signals nothing.
     [[nodiscard]] Result<BindReport, BindError> commit_all(std::span<const BindGroup> groups, When when) noexcept;
-    // The one request of `group`; with a plan, or without one (vm_direct.cpp).
+    // The one request of `group`.
     [[nodiscard]] Result<BindReport, BindError> commit_one(const BindGroup& group, When when) noexcept;
-    [[nodiscard]] Result<BindReport, BindError> commit_planned(const BindGroup& group, When when) noexcept;
+    // Without plans, all of them (vm_direct.cpp): whether they are for that, and all that they need of us is held. If not,
+    // nothing changed.
+    enum class Direct : std::uint8_t { kNo, kNoMemory, kHeld };
     [[nodiscard]] bool is_direct(const BindRequest& request) const noexcept;
-    [[nodiscard]] Result<BindReport, BindError> bind_directly(const BindGroup& group) noexcept;
+    [[nodiscard]] Direct hold_directly(std::span<const BindRequest> requests) noexcept;
+    [[nodiscard]] static BindError direct_failure(const BackendFailure& failure,
+                                                  std::span<const BindRequest> requests) noexcept;
+    void give_back_shown(std::span<const BindRequest> requests) noexcept;
+    // Precondition: they are held.
+    [[nodiscard]] Result<BindReport, BindError> commit_directly(std::span<const BindRequest> requests) noexcept;
+    void follow_directly(const BindRequest& request, BindReport& report, std::uint64_t& time_ns) noexcept;
     [[nodiscard]] Result<BindReport, BindError> commit_many(std::span<const BindGroup> groups, When when) noexcept;
     // Plans a request of a transaction, and applies it to our state.
     [[nodiscard]] std::optional<BindError> step(Undo& undo, const BindRequest& request, BindReport& report) noexcept;
@@ -296,7 +305,7 @@ private:
         LeafSizes leaf_sizes;
         KernelBehaviour kernel;
         bool atomic_binds;
-        bool maps_directly;
+        bool changes_directly;
         unsigned smallest_lock_log2;
         const BackingLayout* cut_rules;
     };

@@ -28,11 +28,7 @@ std::optional<BindError> Vm::refusal() const noexcept {
     if (!lost_) {
         return std::nullopt;
     }
-    BindError error;
-    error.status = Status::kVmUnusable;
-    error.group = BindError::kAll;
-    error.request = BindError::kAll;
-    return error;
+    return error_of_all(Status::kVmUnusable);
 }
 
 std::optional<BindError> Vm::check(const BindRequest& request, BoPin& pin) const noexcept {
@@ -118,6 +114,17 @@ Result<BindReport, BindError> Vm::commit_all(std::span<const BindGroup> groups, 
     if (const std::optional<BindError> error = refusal()) {
         return fail(*error);
     }
+    if (when == When::kNow) {
+        const std::span<const BindRequest> requests = groups.front().requests;
+        switch (hold_directly(requests)) {
+            case Direct::kHeld:
+                return commit_directly(requests);
+            case Direct::kNoMemory:
+                return fail(direct_failure({Status::kOutOfHostMemory, 0, 0, 0, false}, requests));
+            case Direct::kNo:
+                break;
+        }
+    }
     const bool one = groups.size() == 1 && groups.front().requests.size() == 1;
     return one ? commit_one(groups.front(), when) : commit_many(groups, when);
 }
@@ -158,11 +165,15 @@ void Vm::forget(const Mapping& part, Removal::By how, std::uint64_t time_ns) noe
     if (config_.observer != nullptr) {
         config_.observer->on_unbind(part, how);
     }
-    journal_.record({part, bos_.short_label(part.shows.bo), BindSerial{next_serial_}, how, time_ns});
-    if (part.shows.sparse()) {
-        return;
+    const BindSerial by{next_serial_};
+    if (bos_.is_labelled(part.shows.bo)) {
+        journal_.record({part, bos_.short_label(part.shows.bo), by, how, time_ns});
+    } else {
+        journal_.record(MappingEntry::pack(part), by, how, time_ns);
     }
-    bos_.hide(part.shows.bo, part.va.size() / kPageBytes);
+    if (!part.shows.sparse()) {
+        bos_.hide(part.shows.bo, part.va.size() / kPageBytes);
+    }
 }
 
 void Vm::tell_bound(const Mapping& mapping) const noexcept {
@@ -191,10 +202,6 @@ void Vm::count(BindReport& report, const Plan& plan) const noexcept {
 }
 
 Result<BindReport, BindError> Vm::commit_one(const BindGroup& group, When when) noexcept {
-    return when == When::kNow && is_direct(group.requests.front()) ? bind_directly(group) : commit_planned(group, when);
-}
-
-Result<BindReport, BindError> Vm::commit_planned(const BindGroup& group, When when) noexcept {
     const BindRequest& request = group.requests.front();
     BoPin pin(bos_);
     if (const std::optional<BindError> error = check(request, pin)) {
@@ -268,6 +275,14 @@ BindError Vm::describe(const BackendFailure& failure, const BindRequest& request
     error.request = failure.plan;
     error.op = failure.op;
     error.plan.request = request.va;
+    return error;
+}
+
+BindError Vm::error_of_all(Status status) noexcept {
+    BindError error;
+    error.status = status;
+    error.group = BindError::kAll;
+    error.request = BindError::kAll;
     return error;
 }
 

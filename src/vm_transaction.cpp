@@ -31,14 +31,6 @@ bool only_unmaps(std::span<const BindGroup> groups) noexcept {
     return any;
 }
 
-BindError error_of_all(Status status) noexcept {
-    BindError error;
-    error.status = status;
-    error.group = BindError::kAll;
-    error.request = BindError::kAll;
-    return error;
-}
-
 }  // namespace
 
 void BindReport::add(const BindReport& next) noexcept {

@@ -41,6 +41,12 @@ struct PlanGroup {
     std::span<const SyncobjPoint> signals;
 };
 
+// What requests came to that needed no plan.
+struct DirectChange {
+    std::uint64_t operations = 0;  // an unmap of holes is none
+    VaRange touched{};             // the hull of them
+};
+
 class AddressSpaceBackend {
 public:
     AddressSpaceBackend() noexcept = default;
@@ -72,18 +78,17 @@ public:
         return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
     }
     virtual void settle() noexcept = 0;
-    // Whether `map_directly` is there. Constant.
-    [[nodiscard]] virtual bool maps_directly() const noexcept { return false; }
-    // What stands in the tables where a map comes.
-    enum class Replaces : std::uint8_t { kNothing, kSomething, kPagesOnly };  // holes only, both, no hole
-    // `hold`, `execute` and `settle` of a plan of one operation, in one call: a map without a whole 2 MiB window in it that
-    // cuts no leaf. What can fail, fails before anything changes. Precondition: nothing is held.
-    [[nodiscard]] virtual Result<void, BackendFailure> map_directly(const PlanOp& op, Replaces replaces) noexcept {
-        static_cast<void>(op);
-        static_cast<void>(replaces);
+    // Whether `change_directly` is there. Constant.
+    [[nodiscard]] virtual bool changes_directly() const noexcept { return false; }
+    // `hold`, `execute` and `settle` in one call, of requests that need no plan: where they are, there are 4 KiB leaves and
+    // holes, and what they map becomes 4 KiB leaves. What can fail, fails before anything changes; `BackendFailure::plan`
+    // says which request was to blame where its operation was. Precondition: nothing is held.
+    [[nodiscard]] virtual Result<DirectChange, BackendFailure> change_directly(
+        std::span<const BindRequest> requests) noexcept {
+        static_cast<void>(requests);
         return fail(BackendFailure{Status::kNotSupported, 0, 0, 0, false});
     }
-    // `map_directly` at `va` is about to be called.
+    // `change_directly` at `va` is about to be called.
     virtual void prepare(Va va) noexcept { static_cast<void>(va); }
     // Nobody knows any more what the tables hold: the GPU gets nothing through this address space from here on.
     virtual void detach() noexcept = 0;

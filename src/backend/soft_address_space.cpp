@@ -18,6 +18,10 @@ mali::LeafAttributes attributes_of(const MapFlags& flags) noexcept {
     return attributes;
 }
 
+LeafRun pages_of(const VaRange& range) noexcept {
+    return {range.start, LeafSize::k4K, range.size() / kPageBytes};
+}
+
 // Runs of neighbouring leaves of one size, whatever stands behind them.
 class RunCollector {
 public:
@@ -193,52 +197,133 @@ Result<void, BackendFailure> SoftAddressSpace::execute(std::span<const Plan> pla
     return {};
 }
 
-Result<void, BackendFailure> SoftAddressSpace::map_directly(const PlanOp& op, Replaces replaces) noexcept {
-    const LeafRun pages{op.va.start, LeafSize::k4K, op.va.size() / kPageBytes};
+Result<DirectChange, BackendFailure> SoftAddressSpace::change_directly(std::span<const BindRequest> requests) noexcept {
     BackendFailure failure;
-    if (!table_->hold(mali::PageTable::most_tables_for(pages))) {
+    failure.status = hold_directly(requests);
+    if (failure.status == Status::kOk && injection_ != nullptr) {
+        for (std::size_t i = 0; i < requests.size() && failure.error == 0; ++i) {
+            // An unmap of holes is no operation.
+            const bool is_one = requests[i].kind == BindRequest::Kind::kMap || !is_hole(requests[i].va);
+            failure.plan = i;
+            failure.error = is_one ? injection_->at(Injection::Site::kOperation) : 0;
+        }
+        failure.status = failure.error != 0 ? Status::kBackendFailed : Status::kOk;
+    }
+    if (failure.status != Status::kOk) {
+        table_->settle();
+        return fail(failure);
+    }
+    VaRange all = requests.front().va;
+    for (const BindRequest& request : requests.subspan(1)) {
+        all = all.hull(request.va);
+    }
+    if (atomic_binds()) {
+        gpu_.begin_update(context_, all);
+    }
+    // In a large address space each of them is a miss of the caches: the next ones come while one is written.
+    constexpr std::size_t kAhead = 8;
+    for (std::size_t i = 1; i < std::min(kAhead, requests.size()); ++i) {
+        table_->prefetch(requests[i].va.start);
+    }
+    DirectChange change;
+    bool done = true;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        if (requests.size() - i > kAhead) {
+            table_->prefetch(requests[i + kAhead].va.start);
+        }
+        // Only the first one can fail, where it is the only one: nothing was held for it.
+        done = run_directly(requests[i], change);
+        assert(done || requests.size() == 1);
+    }
+    operations_ += change.operations;
+    // Where nothing changed there is nothing that the MMU should forget.
+    if (atomic_binds() || change.operations != 0) {
+        gpu_.end_update(context_, all);
+    }
+    table_->settle();
+    if (!done) {
         failure.status = Status::kOutOfTableMemory;
         return fail(failure);
     }
-    if (op.shows.sparse() && !hold_sparse_block()) {
-        table_->settle();
-        failure.status = Status::kOutOfDeviceMemory;
-        return fail(failure);
-    }
-    if (atomic_binds()) {
-        gpu_.begin_update(context_, op.va);
-    }
-    failure.error = run_directly(op, replaces);
-    gpu_.end_update(context_, op.va);
-    table_->settle();
-    if (failure.error != 0) {
-        return fail(failure);
-    }
-    return {};
+    return change;
 }
 
-int SoftAddressSpace::run_directly(const PlanOp& op, Replaces replaces) noexcept {
-    if (injection_ != nullptr) {
-        if (const int error = injection_->at(Injection::Site::kOperation); error != 0) {
-            return error;
+bool SoftAddressSpace::is_hole(const VaRange& range) const noexcept {
+    for (Va at = range.start; at < range.end;) {
+        const mali::Walk walk = table_->walk(at);
+        if (walk.mapped) {
+            return false;
+        }
+        at = walk.leaf_start + walk.span;
+    }
+    return true;
+}
+
+Status SoftAddressSpace::hold_directly(std::span<const BindRequest> requests) noexcept {
+    const auto is_in_one_table = [](const VaRange& va) {
+        return va.start.align_down(kBlock2MBytes) == (va.end - kPageBytes).align_down(kBlock2MBytes);
+    };
+    // A single one within a table takes what it needs as it goes: once a part of it stands, it needs nothing more.
+    if (requests.size() != 1 || !is_in_one_table(requests.front().va)) {
+        std::uint64_t tables = 0;
+        for (const BindRequest& request : requests) {
+            if (request.kind == BindRequest::Kind::kMap) {
+                tables += is_in_one_table(request.va) ? mali::kLastLevel
+                                                      : mali::PageTable::most_tables_for(pages_of(request.va));
+            }
+        }
+        if (tables != 0 && !table_->hold(tables)) {
+            return Status::kOutOfTableMemory;
         }
     }
-    ++operations_;
-    switch (replaces) {
-        case Replaces::kNothing:
-            break;
-        case Replaces::kSomething:
-            clear_whole_leaves(op.va);
-            break;
-        case Replaces::kPagesOnly: {
-            const auto cleared = table_->unmap({op.va.start, LeafSize::k4K, op.va.size() / kPageBytes});
-            assert(cleared.has_value());
-            static_cast<void>(cleared);
-            break;
+    for (const BindRequest& request : requests) {
+        if (request.kind == BindRequest::Kind::kMap && request.shows.sparse()) {
+            return hold_sparse_block() ? Status::kOk : Status::kOutOfDeviceMemory;
         }
     }
-    write(op);
-    return 0;
+    return Status::kOk;
+}
+
+bool SoftAddressSpace::run_directly(const BindRequest& request, DirectChange& change) noexcept {
+    const VaRange& va = request.va;
+    if (request.kind == BindRequest::Kind::kUnmap) {
+        const std::uint64_t before = table_->leaf_counts().pages_4k;
+        bool begun = false;
+        const int error = clear(va, begun);
+        assert(error == 0);
+        static_cast<void>(error);
+        if (table_->leaf_counts().pages_4k == before) {
+            return true;
+        }
+    } else {
+        const mali::LeafAttributes attributes = attributes_of(request.shows.flags);
+        for (Va at = va.start; at < va.end;) {
+            const Extent extent = extent_at(request.shows.advanced(at - va.start), at);
+            const Va table_end = at.align_down(kBlock2MBytes) + kBlock2MBytes;
+            const Va end = std::min({va.end, table_end, at + extent.bytes});
+            if (!write_pages(pages_of({at, end}), extent.pa, attributes)) {
+                return false;
+            }
+            at = end;
+        }
+    }
+    ++change.operations;
+    change.touched = change.touched.hull(va);
+    return true;
+}
+
+// Over whatever pages are there. Within one table.
+bool SoftAddressSpace::write_pages(const LeafRun& pages, Pa pa, const mali::LeafAttributes& attributes) noexcept {
+    if (table_->translate(pages.start).mapped() && !table_->unmap(pages).has_value()) {
+        clear_whole_leaves(pages.range());
+    }
+    Result<void, mali::TableError> mapped = table_->map(pages, pa, attributes);
+    if (!mapped && mapped.error().code == mali::TableError::Code::kAlreadyMapped) {
+        clear_whole_leaves(pages.range());
+        mapped = table_->map(pages, pa, attributes);
+    }
+    assert(mapped || mapped.error().code == mali::TableError::Code::kOutOfTableMemory);
+    return mapped.has_value();
 }
 
 int SoftAddressSpace::run(const PlanOp& op, bool& begun) noexcept {

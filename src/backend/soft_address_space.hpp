@@ -63,8 +63,9 @@ public:
     [[nodiscard]] Result<void, BackendFailure> execute(std::span<const Plan> plans) noexcept override;
     void settle() noexcept override;
     // Not where the kernel's own mappings are kept too (kOopses).
-    [[nodiscard]] bool maps_directly() const noexcept override { return config_.kernel != KernelBehaviour::kOopses; }
-    [[nodiscard]] Result<void, BackendFailure> map_directly(const PlanOp& op, Replaces replaces) noexcept override;
+    [[nodiscard]] bool changes_directly() const noexcept override { return config_.kernel != KernelBehaviour::kOopses; }
+    [[nodiscard]] Result<DirectChange, BackendFailure> change_directly(
+        std::span<const BindRequest> requests) noexcept override;
     void prepare(Va va) noexcept override { table_->prefetch(va); }
     void detach() noexcept override;
 
@@ -94,7 +95,12 @@ private:
 
     // 0 or an errno. EFAULT stands for an oops. `begun` becomes true with the first change.
     [[nodiscard]] int run(const PlanOp& op, bool& begun) noexcept;
-    [[nodiscard]] int run_directly(const PlanOp& op, Replaces replaces) noexcept;
+    // Whether nothing is mapped there.
+    [[nodiscard]] bool is_hole(const VaRange& range) const noexcept;
+    [[nodiscard]] Status hold_directly(std::span<const BindRequest> requests) noexcept;
+    // False: there was no memory for a table, and nothing changed.
+    [[nodiscard]] bool run_directly(const BindRequest& request, DirectChange& change) noexcept;
+    [[nodiscard]] bool write_pages(const LeafRun& pages, Pa pa, const mali::LeafAttributes& attributes) noexcept;
     [[nodiscard]] bool hold_sparse(std::span<const Plan> plans) noexcept;
     [[nodiscard]] bool hold_sparse_block() noexcept;
     [[nodiscard]] bool hold_kernel_mappings(std::span<const Plan> plans) noexcept;

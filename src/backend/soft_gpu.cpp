@@ -89,6 +89,12 @@ void SoftGpu::begin_update(Context& context, const VaRange& range) noexcept {
 }
 
 void SoftGpu::end_update(Context& context, const VaRange& range) noexcept {
+    // Where nothing was begun and the context has no slot there is nobody to tell. An activation is either before this in
+    // the order of changes of `slot_`, and seen here; or after it, and sees the entries that were written.
+    if (config_.protocol != mali::MmuProtocol::kCsfAtomic &&
+        context.slot_.fetch_add(0, std::memory_order_acq_rel) == Context::kNoSlot) {
+        return;
+    }
     const std::lock_guard context_lock(context.mutex_);
     context.updating_ = false;
     const int as = context.slot_.load(std::memory_order_relaxed);
@@ -168,7 +174,7 @@ void SoftGpu::activate(Context& context) noexcept {
         run(slot, mali::begin_update(config_.protocol, 0, context.update_, config_.smallest_lock_log2));
     }
     ++slot.counters.activations;
-    context.slot_.store(static_cast<int>(best), std::memory_order_release);
+    context.slot_.exchange(static_cast<int>(best), std::memory_order_acq_rel);
 }
 
 template <class Body>

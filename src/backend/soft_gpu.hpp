@@ -59,7 +59,7 @@ public:
         static constexpr int kNoSlot = -1;
         std::mutex mutex_;
         mali::TranslationConfig config_;  // guarded by mutex_, once it is in use
-        std::atomic<int> slot_{kNoSlot};  // written under mutex_
+        std::atomic<int> slot_{kNoSlot};  // changed under mutex_
         bool updating_ = false;           // guarded by mutex_
         VaRange update_;                  // guarded by mutex_
     };

@@ -66,7 +66,8 @@ bool SoftTableMemory::reserve(std::uint64_t pages) noexcept {
     }
     if (*wanted > capacity_) {
         const std::uint64_t more = align_up(*wanted - capacity_, kChunkPages);
-        if (!free_.reserve(std::max<std::uint64_t>(capacity_ + more, 2 * free_.capacity())) ||
+        const std::uint64_t room = free_.capacity();
+        if ((capacity_ + more > room && !free_.reserve(std::max<std::uint64_t>(capacity_ + more, 2 * room))) ||
             !chunks_.reserve(chunks_.size() + 1)) {
             return false;
         }

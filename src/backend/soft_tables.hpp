@@ -57,6 +57,9 @@ public:
     void give_back(mali::TablePage page) noexcept override;
     [[nodiscard]] mali::TablePage table_at(Pa table) const noexcept override { return tables_.page_at(table); }
     [[nodiscard]] mali::TableWindow window() const noexcept override { return tables_.window(); }
+    [[nodiscard]] mali::TablePage upcoming() const noexcept override {
+        return free_.empty() ? mali::TablePage{} : tables_.page_at(free_.back());
+    }
     // The soft walker reads what the CPU wrote: nothing to clean. Counted, because a real device pays for each.
     void make_visible(const std::uint64_t* /*first*/, std::size_t count) noexcept override {
         ++clean_runs_;

@@ -92,7 +92,8 @@ TEST_CASE("P3: a pool whose k-th step of the device fails says so and has change
             CHECK(failures <= 1);
             CHECK((failed || failures == 0));
         }
-        CHECK(k > 5);
+        // Tables are asked for only where one is missing.
+        CHECK(k > (site == Injection::Site::kTableMemory ? 1U : 5U));
     }
 }
 

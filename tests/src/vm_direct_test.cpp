@@ -106,24 +106,33 @@ private:
 
     // "" or what the two do not agree in.
     std::string one_step(bool look_at_all) {
-        const BindRequest request = any_request();
-        if (below(20) == 0) {
+        std::vector<BindRequest> requests;
+        for (std::uint64_t left = below(4) == 0 ? 2 + below(12) : 1; left != 0; --left) {
+            requests.push_back(any_request());
+        }
+        const bool fails = below(20) == 0;
+        if (fails) {
             const auto site = below(2) == 0 ? Injection::Site::kOperation : Injection::Site::kTableMemory;
-            const std::uint64_t after = below(2);
+            const std::uint64_t after = below(requests.size() + 1);
             direct_.failing.fail_after(site, after);
             long_.failing.fail_after(site, after);
         }
-        const Result<BindReport, BindError> short_way = direct_.vm->bind(request);
-        const Result<BindReport, BindError> long_way = long_.vm->bind(request);
+        Result<BindReport, BindError> short_way = direct_.vm->commit(requests);
+        Result<BindReport, BindError> long_way = long_.vm->commit(requests);
         direct_.failing.stop();
         long_.failing.stop();
+        if (fails && short_way.has_value() != long_way.has_value()) {
+            // The short way asks for tables only where one is missing, and knows of no operations that undo others.
+            Side& failed = short_way ? long_ : direct_;
+            (short_way ? long_way : short_way) = failed.vm->commit(requests);
+        }
         if (short_way.has_value() != long_way.has_value()) {
             return "one succeeds";
         }
         if (short_way && !same(*short_way, *long_way)) {
             return "the reports differ";
         }
-        if (!short_way && !same(short_way.error(), long_way.error())) {
+        if (!short_way && !same(short_way.error(), long_way.error(), fails && requests.size() > 1)) {
             return "the errors differ";
         }
         if (direct_.listener.events != long_.listener.events) {
@@ -131,11 +140,16 @@ private:
         }
         direct_.listener.events.clear();
         long_.listener.events.clear();
-        if (!same(direct_.vm->address(request.va.start).removed, long_.vm->address(request.va.start).removed)) {
-            return "the journals differ";
+        for (const BindRequest& request : requests) {
+            if (!same(direct_.vm->address(request.va.start).removed, long_.vm->address(request.va.start).removed)) {
+                return "the journals differ";
+            }
         }
-        if (look_at_all && state_of(*direct_.device, *direct_.vm) != state_of(*long_.device, *long_.vm)) {
-            return "the states differ";
+        if (look_at_all) {
+            if (state_of(*direct_.device, *direct_.vm) != state_of(*long_.device, *long_.vm)) {
+                return "the states differ";
+            }
+            return disagreement(*direct_.device, *direct_.vm);
         }
         return "";
     }
@@ -146,9 +160,11 @@ private:
                a.exposed_bytes == b.exposed_bytes && a.enlarged_bytes == b.enlarged_bytes &&
                a.unmapped_bytes == b.unmapped_bytes && a.touched == b.touched;
     }
-    static bool same(const BindError& a, const BindError& b) {
-        return a.status == b.status && a.group == b.group && a.request == b.request && a.plan == b.plan &&
-               a.label.view() == b.label.view() && a.error == b.error && a.op == b.op && a.undone == b.undone;
+    // Which operation of many it was that was told to fail depends on how many of the unmaps are none.
+    static bool same(const BindError& a, const BindError& b, bool any_request) {
+        return a.status == b.status && a.group == b.group &&
+               (any_request || (a.request == b.request && a.plan == b.plan)) && a.label.view() == b.label.view() &&
+               a.error == b.error && a.op == b.op && a.undone == b.undone;
     }
     // All but when.
     static bool same(const std::optional<Removal>& a, const std::optional<Removal>& b) {
@@ -161,7 +177,7 @@ private:
     Side long_;
 };
 
-TEST_CASE("a bind that takes the short way answers, tells, remembers and leaves what the long way does") {
+TEST_CASE("binds that take the short way answer, tell, remember and leave what the long way does") {
     for (const KernelBehaviour kernel : kKernels) {
         for (const BoMemory memory : kBoMemories) {
             CAPTURE(std::string(to_string(kernel)));
@@ -174,27 +190,28 @@ TEST_CASE("a bind that takes the short way answers, tells, remembers and leaves 
 // A kernel that is told of the short way, and writes it down.
 class DirectBackend final : public ScriptedBackend {
 public:
-    struct Call {
-        VaRange va;
-        Replaces replaces;
-        bool operator==(const Call&) const = default;
-    };
-    DirectBackend(ScriptedKernel& kernel, std::vector<Call>& calls) noexcept : ScriptedBackend(kernel), calls_(calls) {}
+    using Calls = std::vector<std::vector<VaRange>>;
+    DirectBackend(ScriptedKernel& kernel, Calls& calls) noexcept : ScriptedBackend(kernel), calls_(calls) {}
 
-    [[nodiscard]] bool maps_directly() const noexcept override { return true; }
-    [[nodiscard]] Result<void, BackendFailure> map_directly(const PlanOp& op, Replaces replaces) noexcept override {
-        calls_.push_back({op.va, replaces});
-        return {};
+    [[nodiscard]] bool changes_directly() const noexcept override { return true; }
+    [[nodiscard]] Result<DirectChange, BackendFailure> change_directly(
+        std::span<const BindRequest> requests) noexcept override {
+        DirectChange change;
+        calls_.emplace_back();
+        for (const BindRequest& request : requests) {
+            calls_.back().push_back(request.va);
+            ++change.operations;
+            change.touched = change.touched.hull(request.va);
+        }
+        return change;
     }
 
 private:
-    std::vector<Call>& calls_;
+    Calls& calls_;
 };
 
-TEST_CASE(
-    "the short way is for maps that cover no window whole and cut no block, and the backend is told what is there") {
-    using Replaces = AddressSpaceBackend::Replaces;
-    using Calls = std::vector<DirectBackend::Call>;
+TEST_CASE("the short way is for maps that cover no window whole and unmaps, where none cuts a block, all or none") {
+    using Calls = DirectBackend::Calls;
     ScriptedSpace space(KernelBehaviour::kSplits);
     Calls calls;
     VmConfig config = space.vm->config();
@@ -204,36 +221,44 @@ TEST_CASE(
             Vm::create(config, space.bos, space.timelines,
                        make_owned<DirectBackend>(space.memory.memory(), space.kernel, calls), space.memory.memory());
         REQUIRE(vm.has_value());
-        const auto calls_of = [&](const BindRequest& request) {
+        const auto goes_directly = [&](const std::vector<BindRequest>& requests) {
             calls.clear();
-            CHECK((*vm)->bind(request).has_value());
-            return calls;
-        };
-        const auto told = [&](const VaRange& va, Replaces replaces) {
-            return direct_binds ? Calls{{va, replaces}} : Calls{};
+            CHECK((*vm)->commit(requests).has_value());
+            std::vector<VaRange> ranges;
+            ranges.reserve(requests.size());
+            for (const BindRequest& request : requests) {
+                ranges.push_back(request.va);
+            }
+            const bool went = !calls.empty();
+            CHECK(calls == (went ? Calls{ranges} : Calls{}));
+            CHECK((!went || direct_binds));
+            return went == direct_binds;
         };
         const VaRange tile = range_at(kGiB, 64 * kKiB);
         const VaRange two = range_at(kGiB, 128 * kKiB);
-        CHECK(calls_of(map_request(tile, space.bo[0])) == told(tile, Replaces::kNothing));
-        CHECK(calls_of(map_request(two, space.bo[0])) == told(two, Replaces::kSomething));
-        CHECK(calls_of(map_request(tile, space.bo[1])) == told(tile, Replaces::kPagesOnly));
-        CHECK(calls_of(sparse_request(two)) == told(two, Replaces::kPagesOnly));
+        CHECK(goes_directly({map_request(tile, space.bo[0])}));
+        CHECK(goes_directly({sparse_request(two), unmap_request(tile), map_request(tile, space.bo[1])}));
+        CHECK(goes_directly({unmap_request(two)}));
         // Over a window's end, with a page of each window left out.
         const VaRange across = range_at(kGiB + 4 * kMiB + kPageBytes, 4 * kMiB - 2 * kPageBytes);
-        CHECK(calls_of(map_request(across, space.bo[0])) == told(across, Replaces::kNothing));
-        // More parts than it counts.
-        const VaRange pieces = range_at(kGiB + 3 * kMiB, 5 * kPageBytes);
-        for (Va page = pieces.start; page < pieces.end; page = page + kPageBytes) {
-            const VaRange one{page, page + kPageBytes};
-            CHECK(calls_of(map_request(one, space.bo[0])) == told(one, Replaces::kNothing));
-        }
-        CHECK(calls_of(map_request(pieces, space.bo[0], kMiB)).empty());
-        // A window, either of whose ends is then inside the block, and what is no map.
+        CHECK(goes_directly({map_request(across, space.bo[0])}));
+        // Whole windows, of pages, and away again.
+        const VaRange windows = range_at(2 * kGiB - kMiB, 8 * kMiB);
+        BindRequest pages = map_request(windows, space.bo[0]);
+        pages.leaves = LeafPolicy::kPage;
+        CHECK(goes_directly({pages}));
+        CHECK(goes_directly({unmap_request(windows)}));
+        // A window that becomes a block. From then on it is in doubt whether whole windows cut one.
         const VaRange window = range_at(2 * kGiB, 2 * kMiB);
-        CHECK(calls_of(sparse_request(window)).empty());
-        CHECK(calls_of(map_request(range_at(2 * kGiB + kMiB, 64 * kKiB), space.bo[0])).empty());
-        CHECK(calls_of(sparse_request(range_at(2 * kGiB + 4 * kMiB - kPageBytes, 2 * kMiB + kPageBytes))).empty());
-        CHECK(calls_of(unmap_request(tile)).empty());
+        const auto goes_the_long_way = [&](const std::vector<BindRequest>& requests) {
+            return goes_directly(requests) != direct_binds;
+        };
+        CHECK(goes_the_long_way({map_request(tile, space.bo[0]), sparse_request(window)}));
+        CHECK(goes_the_long_way({map_request(range_at(2 * kGiB + kMiB, 64 * kKiB), space.bo[0])}));
+        CHECK(goes_the_long_way({sparse_request(window)}));
+        CHECK(goes_the_long_way({unmap_request(range_at(2 * kGiB + 4 * kMiB, 2 * kMiB))}));
+        CHECK(goes_the_long_way({sparse_request(range_at(2 * kGiB + 4 * kMiB - kPageBytes, 2 * kMiB + kPageBytes))}));
+        CHECK(goes_directly({map_request(tile, space.bo[1]), unmap_request(across)}));
     }
 }
 
@@ -254,6 +279,189 @@ TEST_CASE("the short way ends a BO that nobody holds any more, and keeps one tha
     CHECK(vm->bind(map_request(tile, first)).error().status == Status::kUnknownBo);
     CHECK(device->bos().find(second)->references() == 17);
     device->bos().release(*device->bos().find(second), 1);
+}
+
+// Tiles over tiles, over holes and away, some of them twice.
+std::vector<BindRequest> tiles(const std::vector<BoId>& bos) {
+    std::vector<BindRequest> requests;
+    for (std::uint64_t i = 0; i < 40; ++i) {
+        const VaRange tile = range_at(kGiB + i * 7 % 36 * 640 * kKiB, 64 * kKiB);
+        if (i % 4 == 3) {
+            requests.push_back(unmap_request(tile));
+        } else if (i % 4 == 2) {
+            requests.push_back(sparse_request(tile));
+        } else {
+            requests.push_back(map_request(tile, bos[i % bos.size()], i * 64 * kKiB));
+        }
+    }
+    return requests;
+}
+
+TEST_CASE("a batch that fails at any step has changed nothing, says why, and succeeds when it is told again") {
+    for (const bool direct_binds : {true, false}) {
+        for (const auto site :
+             {Injection::Site::kOperation, Injection::Site::kTableMemory, Injection::Site::kDeviceMemory}) {
+            CAPTURE(direct_binds);
+            CAPTURE(static_cast<int>(site));
+            std::uint64_t failures = 0;
+            for (std::uint64_t granted = 0;; ++granted) {
+                Side side(KernelBehaviour::kSplits, BoMemory::kScattered, direct_binds);
+                REQUIRE(side.vm->bind(map_request(range_at(kGiB, 3 * kMiB), side.bos[0])).has_value());
+                side.listener.events.clear();
+                const std::vector<BindRequest> requests = tiles(side.bos);
+                const VmState before = state_of(*side.device, *side.vm);
+                side.failing.fail_after(site, granted);
+                const Result<BindReport, BindError> done = side.vm->commit(requests);
+                const bool failed = side.failing.failed();
+                side.failing.stop();
+                REQUIRE(disagreement(*side.device, *side.vm) == "");
+                if (!failed) {
+                    REQUIRE(done.has_value());
+                    break;
+                }
+                ++failures;
+                REQUIRE(!done.has_value());
+                CHECK(done.error().undone);
+                if (site == Injection::Site::kOperation) {
+                    CHECK(done.error().status == Status::kBackendFailed);
+                    CHECK(done.error().error == Failing::kError);
+                    CHECK(done.error().request < requests.size());
+                    CHECK(done.error().plan.request == requests[done.error().request].va);
+                } else {
+                    CHECK(is_shortage(done.error().status));
+                    CHECK(done.error().request == BindError::kAll);
+                }
+                CHECK(side.listener.events.empty());
+                REQUIRE(state_of(*side.device, *side.vm) == before);
+                REQUIRE(side.vm->commit(requests).has_value());
+            }
+            CHECK(failures != 0);
+        }
+    }
+}
+
+TEST_CASE("a batch for which there is no node memory has changed nothing, and one of unmaps needs none") {
+    for (const bool direct_binds : {true, false}) {
+        CAPTURE(direct_binds);
+        std::uint64_t failures = 0;
+        for (std::uint64_t granted = 0;; ++granted) {
+            TestMemory memory;
+            SoftDeviceConfig config = device_config();
+            config.nodes = memory.memory();
+            Owned<SoftDevice> device = make_device(config);
+            Owned<Vm> vm = make_vm(*device, 64, direct_binds);
+            const std::vector<BoId> bos{make_bo(*device, kBoBytes), make_bo(*device, kBoBytes)};
+            const std::vector<BindRequest> requests = tiles(bos);
+            const VmState before = state_of(*device, *vm);
+            const std::uint64_t refusals = memory.refusals();
+            memory.refuse_after(granted);
+            const Result<BindReport, BindError> done = vm->commit(requests);
+            const bool refused = memory.refusals() != refusals;
+            memory.refuse_nothing();
+            REQUIRE(disagreement(*device, *vm) == "");
+            if (!done) {
+                ++failures;
+                CHECK(done.error().status == Status::kOutOfHostMemory);
+                REQUIRE(state_of(*device, *vm) == before);
+                REQUIRE(vm->commit(requests).has_value());
+            }
+            std::vector<BindRequest> unmaps;
+            vm->for_each_mapping(vm->config().space,
+                                 [&](const Mapping& mapping) { unmaps.push_back(unmap_request(mapping.va)); });
+            REQUIRE(unmaps.size() > 10);
+            memory.refuse_everything();
+            const std::uint64_t asked = memory.requests();
+            REQUIRE(vm->commit(unmaps).has_value());
+            CHECK((!direct_binds || memory.requests() == asked));
+            memory.refuse_nothing();
+            CHECK(vm->statistics().mappings == 0);
+            for (const BoId bo : bos) {
+                CHECK(device->bos().find(bo)->references() == 1);
+                device->bos().release(*device->bos().find(bo), 1);
+            }
+            if (!refused) {
+                REQUIRE(done.has_value());
+                break;
+            }
+        }
+        CHECK(failures != 0);
+    }
+}
+
+TEST_CASE("a batch that maps a BO again in place of its last page keeps it, and one that does not ends it") {
+    Owned<SoftDevice> device = make_device(device_config());
+    Owned<Vm> vm = make_vm(*device);
+    const BoId bo = make_bo(*device, kMiB);
+    const VaRange tile = range_at(kGiB, 64 * kKiB);
+    const VaRange other = range_at(kGiB + kMiB, 64 * kKiB);
+    REQUIRE(vm->bind(map_request(tile, bo)).has_value());
+    device->bos().release(*device->bos().find(bo), 1);
+    const std::vector<BindRequest> moves{unmap_request(tile), map_request(other, bo)};
+    REQUIRE(vm->commit(moves).has_value());
+    CHECK(device->bos().find(bo)->references() == 16);
+    const std::vector<BindRequest> ends{map_request(tile, bo), unmap_request(other), sparse_request(tile)};
+    const Result<BindReport, BindError> done = vm->commit(ends);
+    REQUIRE(done.has_value());
+    CHECK(done->operations == 3);
+    CHECK(done->unmapped_bytes == 128 * kKiB);
+    CHECK(device->bos().find(bo) == nullptr);
+}
+
+TEST_CASE("unmaps of holes write no registers, the short way and the long way") {
+    for (const auto protocol : {mali::MmuProtocol::kJobManager, mali::MmuProtocol::kCsfFlush}) {
+        for (const bool direct_binds : {true, false}) {
+            CAPTURE(static_cast<int>(protocol));
+            CAPTURE(direct_binds);
+            SoftDeviceConfig config = device_config();
+            config.protocol = protocol;
+            Owned<SoftDevice> device = make_device(config);
+            Owned<Vm> vm = make_vm(*device, 64, direct_binds);
+            const VaRange tile = range_at(kGiB, 64 * kKiB);
+            REQUIRE(vm->bind(sparse_request(tile)).has_value());
+            REQUIRE(translates(*device, *vm, tile.start));
+            const std::uint64_t written = device->gpu().counters().register_writes;
+            const std::vector<BindRequest> holes{unmap_request(range_at(2 * kGiB, kMiB)),
+                                                 unmap_request(range_at(kGiB + kMiB, 64 * kKiB))};
+            REQUIRE(vm->commit(holes).has_value());
+            REQUIRE(vm->bind(holes.front()).has_value());
+            CHECK(device->gpu().counters().register_writes == written);
+            REQUIRE(vm->bind(unmap_request(tile)).has_value());
+            CHECK(device->gpu().counters().register_writes > written);
+        }
+    }
+}
+
+TEST_CASE("what a batch replaces is out of the TLB when the call returns, on every protocol of the MMU") {
+    for (const auto protocol :
+         {mali::MmuProtocol::kJobManager, mali::MmuProtocol::kCsfFlush, mali::MmuProtocol::kCsfAtomic}) {
+        CAPTURE(static_cast<int>(protocol));
+        SoftDeviceConfig config = device_config();
+        config.protocol = protocol;
+        Owned<SoftDevice> device = make_device(config);
+        Owned<Vm> vm = make_vm(*device);
+        const BoId bo = make_bo(*device, kMiB);
+        std::vector<BindRequest> requests;
+        for (std::uint64_t i = 0; i < 20; ++i) {
+            requests.push_back(sparse_request(range_at(kGiB + i * kMiB, 64 * kKiB)));
+        }
+        REQUIRE(vm->commit(requests).has_value());
+        for (const BindRequest& request : requests) {
+            REQUIRE(translates(*device, *vm, request.va.start));
+        }
+        for (std::size_t i = 0; i < requests.size(); i += 2) {
+            requests[i] = unmap_request(requests[i].va);
+            requests[i + 1] = map_request(requests[i + 1].va, bo, i * 4 * kKiB);
+        }
+        REQUIRE(vm->commit(requests).has_value());
+        for (std::size_t i = 0; i < requests.size(); i += 2) {
+            CHECK(!translates(*device, *vm, requests[i].va.start));
+            const mali::Access access = gpu_access(*device, *vm, requests[i + 1].va.start);
+            CHECK(access.outcome == mali::Access::Outcome::kDone);
+            CHECK(access.pa == pa_in(*device, bo, i * 4 * kKiB));
+        }
+        CHECK(device->gpu().counters().stale == 0);
+        device->bos().release(*device->bos().find(bo), 1);
+    }
 }
 
 }  // namespace
