@@ -23,8 +23,13 @@ struct Section {
 };
 
 constexpr std::array kSections{
-    Section{"va", run_va_section},     Section{"pt", run_page_table_section}, Section{"map", run_map_section},
-    Section{"bind", run_bind_section}, Section{"memory", run_memory_section}, Section{"host", run_host_section},
+    Section{"va", run_va_section},
+    Section{"pt", run_page_table_section},
+    Section{"map", run_map_section},
+    Section{"bind", run_bind_section},
+    Section{"memory", run_memory_section},
+    Section{"host", run_host_section},
+    Section{"pt-growth", run_table_growth_section},
 };
 
 int usage_error(const std::string& what) {
@@ -44,10 +49,13 @@ int run(int count, char** arguments) {
     int cpu = -1;
     std::string json = "-";
     CLI::App app{"Measures one section of the comparison and writes its results as JSON.", "bench_runner"};
-    app.add_option("section", options.section, "va, pt, map, bind, memory or host")->required();
+    app.add_option("section", options.section, "va, pt, map, bind, memory, host or pt-growth")->required();
     app.add_option("--n", options.n, "live items, a list")->delimiter(',')->check(CLI::Range(1000U, 100'000'000U));
     app.add_option("--time", options.seconds, "seconds of rounds for each table cell")->check(CLI::Range(0.01, 3600.0));
     app.add_option("--rounds", options.rounds, "rounds at most")->check(CLI::Range(3, 1000));
+    app.add_option("--repeats", options.repeats, "of disturbed rounds, at most")->check(CLI::Range(0, 100));
+    app.add_option("--set-up", options.set_up_seconds, "seconds that a set-up and a warm-up may take each")
+        ->check(CLI::Range(0.01, 3600.0));
     app.add_option("--only", options.only, "subjects whose name has this in it");
     app.add_option("--cpu", cpu, "run on this processor alone")->check(CLI::Range(0, CPU_SETSIZE - 1));
     app.add_option("--json", json, "file for the results; -: standard output");
@@ -76,7 +84,7 @@ int run(int count, char** arguments) {
         file << text << std::flush;
         return file ? 0 : usage_error("cannot write " + json);
     }
-    return usage_error("no section '" + options.section + "'; there are va, pt, map, bind, memory and host");
+    return usage_error("no section '" + options.section + "'; there are va, pt, map, bind, memory, host and pt-growth");
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
-// Section host: what the machine and its allocators allow. Stores of page-table entries by every way that the CPU has, and
-// nodes and pages from granule's pool, mimalloc and the C library.
+// Section host: what the machine and its allocators allow. Stores of page-table entries by every way that the CPU has, loads
+// that wait for each other, and nodes and pages from granule's pool, mimalloc and the C library.
 #include <dlfcn.h>
 #include <mimalloc.h>
 
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "allocator/node_pool.hpp"
@@ -131,6 +133,36 @@ void nodes(const Options& options, Records& records, const char* what, std::size
     for_each_subject(runs, [&](auto& run) { run.report(records, what); });
 }
 
+// Nanoseconds of a load whose address the load before it gave: `bytes` of cache lines, in one ring in random order.
+[[nodiscard]] double dependent_load_ns(std::size_t bytes, double limit_s) {
+    constexpr std::size_t kWords = 64 / sizeof(std::uint64_t);
+    constexpr std::uint32_t kLoads = 1U << 16;
+    const auto lines = static_cast<std::uint32_t>(bytes / 64);
+    std::vector<std::uint32_t> order(lines);
+    std::iota(order.begin(), order.end(), 0U);
+    Random random(29);
+    for (std::uint32_t i = lines; i > 1; --i) {
+        std::swap(order[i - 1], order[random.below(i)]);
+    }
+    std::vector<std::uint64_t> ring(std::size_t{lines} * kWords);
+    for (std::uint32_t i = 0; i < lines; ++i) {
+        ring[order[i] * kWords] = order[(i + 1) % lines] * kWords;
+    }
+    std::vector<double> ns;
+    std::uint64_t at = 0;
+    const double begin = seconds();
+    while (ns.size() < 3 || (seconds() - begin < limit_s && ns.size() < 100)) {
+        ns.push_back(time_ns([&] {
+                         for (std::uint32_t i = 0; i < kLoads; ++i) {
+                             at = ring[at];
+                         }
+                     }) /
+                     kLoads);
+    }
+    asm volatile("" : : "r"(at));
+    return median(ns);
+}
+
 }  // namespace
 
 void run_host_section(const Options& options, Records& records) {
@@ -138,6 +170,10 @@ void run_host_section(const Options& options, Records& records) {
     nodes(options, records, "64 B nodes, N=100000", 64, 64, 100'000);
     nodes(options, records, "4 KiB pages, N=10000", 4096, 4096, 10'000);
     constexpr std::size_t kKiB = 1024;
+    for (const std::size_t kib : {32UL, 512UL, 16384UL, 262144UL}) {
+        records.put("loads " + std::to_string(kib) + " KiB", Role::kLimit, "dependent loads", "ns",
+                    dependent_load_ns(kib * kKiB, options.seconds / 4));
+    }
     for (const StoreLimit& limit :
          measure_store_limits({128 * kKiB, 2048 * kKiB, 16384 * kKiB, 131072 * kKiB}, options.seconds / 2)) {
         const std::string test = "stores " + std::to_string(limit.bytes / kKiB) + " KiB";

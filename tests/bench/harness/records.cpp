@@ -5,12 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "tests/bench/harness/statistics.hpp"
+
 namespace granule::bench {
-namespace {
-
-constexpr double kMostDrift = 0.15;
-
-}  // namespace
 
 void Records::put(const std::string& test, Role role, const std::string& who, const std::string& metric, double value) {
     values_.push_back({test, who, metric, value});

@@ -9,6 +9,7 @@ namespace granule::bench {
 
 void run_va_section(const Options& options, Records& records);
 void run_page_table_section(const Options& options, Records& records);
+void run_table_growth_section(const Options& options, Records& records);
 void run_map_section(const Options& options, Records& records);
 void run_bind_section(const Options& options, Records& records);
 void run_memory_section(const Options& options, Records& records);

@@ -49,6 +49,12 @@ public:
         found_ = found_ * 31 + sum;
     }
 
+    void forget_rounds() {
+        op_ns_.clear();
+        find_ns_.clear();
+    }
+    [[nodiscard]] double moved() const { return drift(op_ns_); }
+
     void count_instructions(const std::string& test, const std::vector<MapOperation>& operations,
                             const std::vector<std::uint64_t>& queries) {
         collect(test, Subject::name, "op", operations.size(), [&] { play(operations); });
@@ -91,7 +97,7 @@ public:
         put("bytes_per_mapping", bytes_per_mapping_);
         put("mappings", static_cast<double>(count_mappings()));
         if (Subject::kRole == Role::kNull) {
-            records.check_drift(test, drift(op_ns_));
+            records.check_drift(test, moved());
         }
     }
 

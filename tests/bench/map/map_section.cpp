@@ -1,4 +1,6 @@
 // Section map: the map of mappings, one operation at a time and as a batch, beside ordered containers.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -6,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/bench/harness/rounds.hpp"
 #include "tests/bench/harness/sections.hpp"
 #include "tests/bench/map/interval_map.hpp"
 #include "tests/bench/map/map_run.hpp"
@@ -47,9 +50,10 @@ struct Batched : Ours<CandidateMap> {
     static constexpr const char* name = "granule, batch";
 };
 
+// The first of the subjects is the empty loop.
 template <class... Subjects>
 void play(int workload, std::uint32_t n, const Options& options, Records& records) {
-    const std::string test = "W" + std::to_string(workload) + " N=" + std::to_string(n);
+    const std::string test = fmt::format("W{} N={}", workload, n);
     static_cast<void>(std::fprintf(stderr, "map: %s\n", test.c_str()));
     MapTrace trace(workload, n);
     auto runs = std::make_tuple(std::make_unique<MapRun<Subjects>>(n)...);
@@ -81,11 +85,13 @@ void play(int workload, std::uint32_t n, const Options& options, Records& record
         each([&](auto& run) { run.count_instructions(test, operations, queries); });
         return;
     }
-    const double begin = seconds();
-    for (int round = 0; round < options.rounds && (round < 3 || seconds() - begin < options.seconds); ++round) {
-        next();
-        each([&](auto& run) { run.round(operations, queries); });
-    }
+    take_rounds(
+        options, options.seconds,
+        [&](int) {
+            next();
+            each([&](auto& run) { run.round(operations, queries); });
+        },
+        [&] { return std::get<0>(runs)->moved(); }, [&] { each([](auto& run) { run.forget_rounds(); }); });
     next();
     each([&](auto& run) { run.time_single_operations(operations); });
     MapAnswers answers;

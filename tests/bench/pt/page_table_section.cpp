@@ -3,6 +3,7 @@
 #include <memory>
 #include <tuple>
 
+#include "tests/bench/harness/rounds.hpp"
 #include "tests/bench/harness/sections.hpp"
 #include "tests/bench/harness/table_pool.hpp"
 // After the pool, whose name it uses.
@@ -31,13 +32,19 @@ void run_page_table_section(const Options& options, Records& records) {
         return;
     }
     StoreRun stores;
-    const double begin = seconds();
-    // Most rounds take the time of three table cells of the other sections.
-    for (int round = 0; round < options.rounds && (round < 3 || seconds() - begin < 6 * options.seconds); ++round) {
-        static_cast<void>(std::fprintf(stderr, "pt: round %d\n", round + 1));
-        each([&](auto& run) { run.round(3 + static_cast<std::uint64_t>(round), false); });
-        stores.round();
-    }
+    // Most rounds take the time of six table cells of the other sections.
+    take_rounds(
+        options, 6 * options.seconds,
+        [&](int round) {
+            static_cast<void>(std::fprintf(stderr, "pt: round %d\n", round + 1));
+            each([&](auto& run) { run.round(3 + static_cast<std::uint64_t>(round), false); });
+            stores.round();
+        },
+        [&] { return std::get<0>(runs)->moved(); },
+        [&] {
+            each([](auto& run) { run.forget_rounds(); });
+            stores.forget_rounds();
+        });
     each([&](auto& run) { run.report(records); });
     stores.report(records);
 }

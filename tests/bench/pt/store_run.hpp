@@ -31,6 +31,8 @@ public:
         }
     }
 
+    void forget_rounds() { ns_.clear(); }
+
     // Of each size the ways, and the fastest of them.
     void report(Records& records) const {
         for (const std::size_t bytes : {kSmallBytes, kLargeBytes}) {

@@ -271,7 +271,8 @@ def rows(own, peers):
              for threads in (2, 4, 8) for what, metric in (("p50", "p50_ns"), ("p99", "p99_ns"))], unit=" ns"),
         Row("memory per live item", "", "stated",
             [("BO", own.value("memory", "BO", OURS, "bytes"), None),
-             ("VA range", own.value("memory", "VA range, churned", OURS, "bytes"), None),
+             ("VA range, asked", own.value("memory", "VA range, churned", OURS, "bytes"), None),
+             ("VA range, touched", own.value("memory", "VA range, churned", OURS, "touched_bytes"), None),
              ("mapping (tiles)", own.value("memory", "tiles at random", OURS, "node_bytes_per_mapping"), None)], unit=" B"),
         Row("memory per mapped GiB: tables + nodes", "", "stated",
             [(test, _sum(own, test), None) for test in own.tests("memory") if "GiB" in test or "tiles" in test],
@@ -279,6 +280,10 @@ def rows(own, peers):
         Row("page-table bytes", "the fewest that the format allows", "<= 1.08x",
             [(test, own.value("memory", test, OURS, "tables_of_fewest"), 1.08) for test in own.tests("memory")
              if "GiB" in test or "tiles" in test], at_most=True),
+        Row("the machine: a load that waits for the one before", "", "",
+            [(label, own.value("host", test, exactly("dependent loads"), "ns"), None)
+             for label, test in (("of 32 KiB", "loads 32 KiB"), ("512 KiB", "loads 512 KiB"), ("16 MiB", "loads 16384 KiB"),
+                                 ("256 MiB", "loads 262144 KiB"))], unit=" ns"),
         Row("64 B nodes; 4 KiB pages: granule's pool", "mimalloc; glibc", "",
             [(f"{short}, {who}", quotient(own.value("host", test, exactly(who), "ns"), own.value("host", test, OURS, "ns")),
               None)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Adds up callgrind's dumps: instructions.py DUMP... writes [[test, subject, metric, instructions per operation], ...].
+"""Adds up callgrind's dumps: instructions.py DUMP... writes [[section, test, subject, metric, per operation], ...].
 
-A dump's label is "TEST|SUBJECT|METRIC|OPERATIONS" (harness/collected.hpp). What the empty loop takes is in the list as the
-subject NULL, not subtracted.
+A dump is a file SECTION.callgrind.NUMBER; its label is "TEST|SUBJECT|METRIC|OPERATIONS" (harness/collected.hpp). What the
+empty loop takes is in the list as the subject NULL, not subtracted.
 """
 
 import json
+import os
 import re
 import sys
 
@@ -21,7 +22,10 @@ def main(paths):
         label, total = _LABEL.search(text), _TOTAL.search(text)
         if label and total:
             test, subject, metric, operations = label.groups()
-            counts.append([test, subject, metric, int(total[1]) / int(operations)])
+            section = os.path.basename(path).partition(".")[0]
+            counts.append([section, test, subject, metric, int(total[1]) / int(operations)])
+    if not counts:
+        raise SystemExit("instructions.py: no dump of callgrind has a label: was the runner built with valgrind's header?")
     json.dump(counts, sys.stdout, indent=1)
     sys.stdout.write("\n")
 

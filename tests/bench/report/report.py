@@ -1,29 +1,61 @@
 #!/usr/bin/env python3
 """The table of the goals as Markdown on standard output, and everything that was measured as JSON.
 
-    report.py --out FILE [--peers FILE] [--instructions FILE] [--replay FILE] --machine TEXT SECTION=FILE...
+    report.py --out FILE [--before FILE] [--peers FILE] [--instructions FILE] [--replay FILE] [--what TEXT]
+              [--figures FILE] [--readme FILE] SECTION=FILE...
+
+`--before`: the JSON of earlier runs, which this one is added to. Without anything new it is reported as it is.
 """
 
 import argparse
 import json
+import os
+import pathlib
 from datetime import datetime, timezone
 
+import document as documents
 import goals
-from results import Run
+import machine
+import readme
+import tables
+
+FIGURES_HEAD = """# Figures
+
+`sh tests/bench/run --figures` writes this page; README.md says how to read it. Ratios of one run hold on a machine that has
+other work too, single cells move by a tenth.
+
+"""
 
 
-def read_own(files):
-    sections, roles, disturbed = {}, {}, []
-    for entry in files:
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def measured(args):
+    """The document of this run alone."""
+    found = documents.empty()
+    for entry in args.sections:
         section, _, path = entry.partition("=")
-        with open(path, encoding="utf-8") as file:
-            part = json.load(file)
+        part = read(path)
         if section == "threads":
             part = threads_as_section(part)
-        sections[section] = part["tests"]
-        roles.update(part["roles"])
-        disturbed += [f"{section} {what}" for what in part["disturbed"]]
-    return Run(sections, roles), disturbed
+        found["sections"][section] = part["tests"]
+        found["roles"].update(part["roles"])
+        found["disturbed"] += [f"{section} {what}" for what in part["disturbed"]]
+    if args.peers:
+        part = read(args.peers)
+        found["peers"] = {key: part[key] for key in ("roles", "sections", "disturbed")}
+    if args.replay:
+        found["replays"] = read(args.replay)
+    if args.instructions:
+        found["instructions"] = read(args.instructions)
+    if args.sections or args.peers or args.replay or args.instructions:
+        found["machine"] = machine.name()
+        found["caches"] = machine.caches()
+        now = datetime.now(timezone.utc).isoformat(timespec="minutes")
+        found["runs"] = [{"time": now.removesuffix("+00:00") + " UTC", "what": args.what}]
+    return found
 
 
 def threads_as_section(cases):
@@ -37,90 +69,68 @@ def threads_as_section(cases):
     return {"tests": tests, "roles": {"granule": "granule"}, "disturbed": []}
 
 
-def read_peers(path):
-    with open(path, encoding="utf-8") as file:
-        document = json.load(file)
-    return Run(document["sections"], document["roles"]), document
-
-
-def number(value):
-    if value == 0:
-        return "0"
-    magnitude = abs(value)
-    return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
-
-
-def markdown(table):
-    head = ("what", "against", "goal", "measured", "met?")
-    yield "| " + " | ".join(head) + " |"
-    yield "| --- " * len(head) + "|"
-    for row in table:
-        measured = "; ".join(f"{label} {number(value)}{row.unit}" for label, value, _ in row.cells)
-        measured += f" ({row.note})" if row.note and measured else ""
-        yield "| " + " | ".join((row.what, row.against, row.goal, measured, row.met())) + " |"
-
-
-def instruction_table(counts):
-    """Instructions per operation, a line a test: `counts` is [test, subject, metric, per operation]."""
-    subjects = []
-    lines = {}
-    for test, subject, metric, value in counts:
-        if subject not in subjects:
-            subjects.append(subject)
-        lines.setdefault((test, metric), {})[subject] = value
-    yield "| instructions per operation | " + " | ".join(subjects) + " |"
-    yield "| --- |" + " --: |" * len(subjects)
-    for (test, metric), values in lines.items():
-        cells = [number(values[subject]) if subject in values else "" for subject in subjects]
-        yield f"| {test}, {metric} | " + " | ".join(cells) + " |"
+def page(document, rows):
+    """Everything for a reader, line by line."""
+    yield f"{document['machine']}. Measured:"
+    yield ""
+    for run in document["runs"]:
+        yield f"- {run['time']}: {run['what']}"
+    yield ""
+    for whose, disturbed in (("", document["disturbed"]), (" among the PEERS", document["peers"]["disturbed"])):
+        if disturbed:
+            yield f"**Disturbed{whose}, run again:** " + "; ".join(disturbed)
+            yield ""
+    if document["sections"] or document["peers"]["sections"]:
+        yield "## Goals"
+        yield ""
+        yield from tables.goals(rows)
+        yield ""
+    if document["replays"]:
+        yield "## Whole replays"
+        yield ""
+        yield from tables.replays(document["replays"])
+        yield ""
+    if document["instructions"]:
+        yield "## Instructions"
+        yield ""
+        yield from tables.instructions(document["instructions"])
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True)
+    parser.add_argument("--before")
     parser.add_argument("--peers")
     parser.add_argument("--instructions")
     parser.add_argument("--replay")
-    parser.add_argument("--machine", required=True)
+    parser.add_argument("--what", default="")
+    parser.add_argument("--figures")
+    parser.add_argument("--readme")
     parser.add_argument("sections", nargs="*")
     args = parser.parse_args()
-    own, disturbed = read_own(args.sections)
-    peers, peers_document = read_peers(args.peers) if args.peers else (None, None)
-    time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    document = {"time": time, "machine": args.machine, "disturbed": disturbed, "roles": own.roles, "sections": own.sections}
-
-    print(f"{time}, {args.machine}.\n")
-    if disturbed:
-        print("**Disturbed, run again:** " + "; ".join(disturbed) + "\n")
-    if peers_document and peers_document.get("disturbed"):
-        print("**Disturbed among the PEERS, run again:** " + "; ".join(peers_document["disturbed"]) + "\n")
-    if args.sections or args.peers:
-        table = goals.rows(own, peers)
-        print("\n".join(markdown(table)) + "\n")
-        document["goals"] = [
-            {"what": row.what, "against": row.against, "goal": row.goal, "met": row.met(), "cells": row.cells} for row in table
-        ]
-    if peers_document:
-        document["peers"] = peers_document
-    if args.replay:
-        with open(args.replay, encoding="utf-8") as file:
-            document["replays"] = json.load(file)
-        print("\n".join(replay_table(document["replays"])) + "\n")
-    if args.instructions:
-        with open(args.instructions, encoding="utf-8") as file:
-            document["instructions"] = json.load(file)
-        print("\n".join(instruction_table(document["instructions"])) + "\n")
-    with open(args.out, "w", encoding="utf-8") as file:
+    document = measured(args)
+    if args.before:
+        try:
+            document = documents.added(read(args.before), document)
+        except documents.OtherMachine as problem:
+            raise SystemExit(f"{args.before}: {problem}") from None
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise SystemExit(f"{args.before}: not the JSON of a run of this program") from None
+    rows = goals.rows(*documents.runs_of(document))
+    document["goals"] = [
+        {"what": row.what, "against": row.against, "goal": row.goal, "met": row.met(), "cells": row.cells} for row in rows
+    ]
+    text = "\n".join(page(document, rows)).rstrip("\n") + "\n"
+    print(text)
+    # Whole or not at all: what was measured before is in the same file.
+    with open(args.out + ".new", "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")
-
-
-def replay_table(replays):
-    """`replays` is [trace, binds, p50 ns, p99.9 ns]."""
-    yield "| a whole replay | binds | p50 | p99.9 |"
-    yield "| --- | --: | --: | --: |"
-    for trace, binds, p50, p999 in replays:
-        yield f"| {trace} | {binds} | {number(p50)} ns | {number(p999)} ns |"
+    os.replace(args.out + ".new", args.out)
+    if args.figures:
+        pathlib.Path(args.figures).write_text(FIGURES_HEAD + text, encoding="utf-8")
+    if args.readme:
+        readme.write(args.readme, document)
 
 
 if __name__ == "__main__":

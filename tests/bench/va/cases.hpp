@@ -117,8 +117,10 @@ void large_in_churned_heap(Records& records, Churn<Subject>& churn, std::uint32_
     const double rate = ticks_per_ns();
     const std::string test = "2 MiB N=" + std::to_string(n);
     records.put(test, Subject::kRole, Subject::name, "alloc_p50_ns", quantile(alloc_ticks, 0.5) / rate);
+    records.put(test, Subject::kRole, Subject::name, "alloc_mean_ns", trimmed_mean(alloc_ticks) / rate);
     records.put(test, Subject::kRole, Subject::name, "alloc_p999_ns", quantile(alloc_ticks, 0.999) / rate);
     records.put(test, Subject::kRole, Subject::name, "free_p50_ns", quantile(free_ticks, 0.5) / rate);
+    records.put(test, Subject::kRole, Subject::name, "free_mean_ns", trimmed_mean(free_ticks) / rate);
     records.put(test, Subject::kRole, Subject::name, "free_p999_ns", quantile(free_ticks, 0.999) / rate);
     records.put(test, Subject::kRole, Subject::name, "failures", failures);
 }
@@ -148,8 +150,10 @@ void fixed_address(Records& records, Churn<Subject>& churn, std::uint32_t n) {
         const double rate = ticks_per_ns();
         const std::string test = "fixed N=" + std::to_string(n);
         records.put(test, Subject::kRole, Subject::name, "alloc_p50_ns", quantile(alloc_ticks, 0.5) / rate);
+        records.put(test, Subject::kRole, Subject::name, "alloc_mean_ns", trimmed_mean(alloc_ticks) / rate);
         records.put(test, Subject::kRole, Subject::name, "alloc_p999_ns", quantile(alloc_ticks, 0.999) / rate);
         records.put(test, Subject::kRole, Subject::name, "free_p50_ns", quantile(free_ticks, 0.5) / rate);
+        records.put(test, Subject::kRole, Subject::name, "free_mean_ns", trimmed_mean(free_ticks) / rate);
         records.put(test, Subject::kRole, Subject::name, "free_p999_ns", quantile(free_ticks, 0.999) / rate);
     }
 }

@@ -69,6 +69,9 @@ public:
         }
     }
 
+    void forget_rounds() { pair_ns_.clear(); }
+    [[nodiscard]] double moved() const { return drift(pair_ns_); }
+
     void count_instructions(const std::string& test) {
         if (finished_) {
             collect(test, Subject::name, "pair", kInstructionPairs, [&] { pairs(kInstructionPairs); });
@@ -109,6 +112,7 @@ public:
         put("free_p50_ns", quantile(free_ticks_, 0.5) / rate);
         put("free_p999_ns", quantile(free_ticks_, 0.999) / rate);
         put("bytes_per_live", static_cast<double>(bytes_) / static_cast<double>(slots_.size()));
+        put("callers_bytes_per_live", sizeof(Slot<Subject>));
         put("fail_percent",
             operations_ == 0 ? 0 : 100.0 * static_cast<double>(failures_) / static_cast<double>(operations_));
         const Layout layout = checked_layout(slots_, capacity_);
@@ -116,7 +120,7 @@ public:
         put("big_free", layout.big_free);
         put("warm", static_cast<double>(warmed_) / static_cast<double>(slots_.size()));
         if (Subject::kRole == Role::kNull) {
-            records.check_drift(test, drift(pair_ns_));
+            records.check_drift(test, moved());
         }
         put("drain_ns", drain(drain_limit_s));
     }

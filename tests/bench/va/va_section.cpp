@@ -4,6 +4,7 @@
 #include <string>
 #include <tuple>
 
+#include "tests/bench/harness/rounds.hpp"
 #include "tests/bench/harness/sections.hpp"
 #include "tests/bench/peers/candidate_va.hpp"
 #include "tests/bench/va/best_fit.hpp"
@@ -13,6 +14,7 @@
 namespace granule::bench {
 namespace {
 
+// The first is the empty loop.
 template <class... Subjects>
 class VaSection {
 public:
@@ -65,10 +67,9 @@ private:
             each([&](auto& run) { run.count_instructions(test); });
             return;
         }
-        const double begin = seconds();
-        for (int round = 0; round < options_.rounds && (round < 3 || seconds() - begin < options_.seconds); ++round) {
-            each([&](auto& run) { run.round(); });
-        }
+        take_rounds(
+            options_, options_.seconds, [&](int) { each([](auto& run) { run.round(); }); },
+            [&] { return std::get<0>(runs)->moved(); }, [&] { each([](auto& run) { run.forget_rounds(); }); });
         each([&](auto& run) { run.time_single_operations(options_.latency_seconds()); });
         if (mix == Mix::kT) {
             each([&]<class Subject>(Churn<Subject>& run) {

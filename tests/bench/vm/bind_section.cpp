@@ -11,6 +11,7 @@
 
 #include "tests/bench/harness/collected.hpp"
 #include "tests/bench/harness/random.hpp"
+#include "tests/bench/harness/rounds.hpp"
 #include "tests/bench/harness/sections.hpp"
 #include "tests/bench/harness/statistics.hpp"
 #include "tests/bench/harness/stopwatch.hpp"
@@ -92,6 +93,12 @@ public:
         batch_ns_.push_back(time_ns([&] { play_as_batches(binds); }) / static_cast<double>(binds.size()));
         play(evictions);
     }
+    void forget_rounds() {
+        bind_ns_.clear();
+        evict_ns_.clear();
+        batch_ns_.clear();
+    }
+    [[nodiscard]] double moved() const { return drift(bind_ns_); }
     void count_instructions(const std::string& test, const std::vector<TileBind>& binds) {
         collect(test, Binder::name, "bind", binds.size(), [&] { play(binds); });
     }
@@ -112,7 +119,10 @@ public:
         put("bind_p999_ns", quantile(ticks_, 0.999) / ticks_per_ns());
         put("mappings", static_cast<double>(binder_.mappings()));
         if (Binder::kRole == Role::kNull) {
-            records.check_drift(test, drift(bind_ns_));
+            records.check_drift(test, moved());
+        }
+        if constexpr (Binder::kRole == Role::kOurs) {
+            put("bytes_per_mapping", binder_.bytes_per_mapping());
         }
     }
 
@@ -146,15 +156,17 @@ void bind_tiles(std::uint32_t n, const Options& options, Records& records) {
         each([&](auto& run) { run.count_instructions(test, binds); });
         return;
     }
-    const double begin = seconds();
-    for (int round = 0; round < options.rounds && (round < 3 || seconds() - begin < options.seconds); ++round) {
+    const auto round = [&](int) {
         const std::vector<TileBind> binds = traffic.bind(traffic.chunk());
         const std::vector<TileBind> evictions = traffic.evict(traffic.chunk());
         each([&](auto& run) { run.round(binds, evictions); });
         const std::vector<TileBind> more_binds = traffic.bind(traffic.chunk());
         const std::vector<TileBind> more_evictions = traffic.evict(traffic.chunk());
         each([&](auto& run) { run.round_of_batches(more_binds, more_evictions); });
-    }
+    };
+    take_rounds(
+        options, options.seconds, round, [&] { return std::get<0>(runs)->moved(); },
+        [&] { each([](auto& run) { run.forget_rounds(); }); });
     const std::vector<TileBind> binds = traffic.bind(traffic.chunk());
     each([&](auto& run) { run.time_single_operations(binds); });
     each([&](auto& run) { run.report(records, test); });

@@ -92,6 +92,12 @@ public:
         SoftVms::run(*vm_, requests_);
     }
     [[nodiscard]] std::uint64_t mappings() const { return vm_->statistics().mappings; }
+    // Of nodes and page tables.
+    [[nodiscard]] double bytes_per_mapping() const {
+        const VmStatistics statistics = vm_->statistics();
+        return static_cast<double>(statistics.node_bytes + statistics.table_bytes) /
+               static_cast<double>(statistics.mappings);
+    }
 
 private:
     [[nodiscard]] BindRequest request(const TileBind& bind) const {

@@ -23,11 +23,13 @@ public:
     static constexpr std::uint32_t kBos = 256;
     static constexpr std::uint64_t kBoBytes = std::uint64_t{4} << 20;
     static constexpr std::uint32_t kTiles = kBos * (kBoBytes / kTileBytes);  // that the BOs have
+    static constexpr std::uint64_t kDeviceBytes = std::uint64_t{8} << 30;    // as much as valgrind can map at once
 
     explicit SoftVms(NodeMemory nodes = NodeMemory::process()) {
         SoftDeviceConfig config;
         config.gpu = mali::find_gpu_model("G610");
         config.nodes = nodes;
+        config.memory_bytes = kDeviceBytes;
         auto device = SoftDevice::create(config);
         require(device.has_value(), "no soft device");
         device_ = std::move(*device);
