@@ -289,7 +289,8 @@ static void partial_unmaps_and_maps_over(const struct gpu* gpu) {
     const uint64_t va = map.va;
     EXPECT(va % (2 * MIB) == 0);
     EXPECT_LOOK(c_look_shows(va, 4 * MIB, texels));
-    EXPECT(c_look_blocks(va, 4 * MIB) == (huge ? 2 : 0));
+    /* Without huge pages the texture's pages may still happen to adjoin: watched_vm.hpp, blocks_of(). */
+    EXPECT(!huge || c_look_blocks(va, 4 * MIB) == 2);
 
     /* What this is all about. */
     EXPECT_OK(granule_vm_unmap(vm, va + MIB, 64 * KIB, GRANULE_CUT_SPLIT, &report, &error));

@@ -79,7 +79,9 @@ private:
         must(vm_->bind(request), "the bind of the mapping");
         oracle_.map(request.va, request.shows);
         const std::uint64_t blocks = watched_->tables().leaf_counts(kWholeMapping).blocks_2m;
-        if (blocks != (guest_has_huge_pages() ? kWholeMapping.size() / kBlock2MBytes : 0)) {
+        const std::uint64_t possible = blocks_of(bos_.of(whole_), kWholeMapping, 0);
+        const bool huge_pages_lack = guest_has_huge_pages() && possible != kWholeMapping.size() / kBlock2MBytes;
+        if (blocks != possible || huge_pages_lack) {
             throw ProbeError(fmt::format("the mapping is of {} leaves of 2 MiB before the call", blocks));
         }
         return *vm_;

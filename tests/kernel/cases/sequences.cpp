@@ -124,10 +124,9 @@ std::vector<Sequence> spanning() {
     };
 }
 
-// How many leaves of 2 MiB a map makes where nothing was: the windows that it covers whole, if the blocks of the BO, which
-// begin at offset 0, lie in windows too.
-std::uint64_t whole_blocks(const Step& step) {
-    if (!guest_has_huge_pages() || step.va % kBlock2MBytes != step.offset % kBlock2MBytes) {
+// The windows of 2 MiB that a map covers whole, if the blocks of the BO, which begin at offset 0, lie in windows too.
+std::uint64_t windows_of_huge_pages(const Step& step) {
+    if (step.va % kBlock2MBytes != step.offset % kBlock2MBytes) {
         return 0;
     }
     const Va first = Va{step.va + kBlock2MBytes - 1}.align_down(kBlock2MBytes);
@@ -173,7 +172,11 @@ public:
                 difference = watched.compare_ledger(kLooked);
             }
             if (difference.empty() && fresh) {
-                blocks += whole_blocks(step);
+                const std::uint64_t more = blocks_of(bos_.of(request.shows.bo), request.va, step.offset);
+                if (guest_has_huge_pages() && more != windows_of_huge_pages(step)) {
+                    return fmt::format("step {}: {} blocks of 2 MiB of a BO of huge pages", i, more);
+                }
+                blocks += more;
                 if (const std::uint64_t found = watched.tables().leaf_counts(kLooked).blocks_2m; found != blocks) {
                     difference = fmt::format("{} leaves of 2 MiB, and should be {}", found, blocks);
                 }

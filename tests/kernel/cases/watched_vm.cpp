@@ -38,6 +38,23 @@ bool guest_has_huge_pages() {
     return set != nullptr && std::string_view(set) == "1";
 }
 
+std::uint64_t blocks_of(const std::vector<Pa>& pages, const VaRange& va, std::uint64_t offset) {
+    const auto one_piece = [&](std::uint64_t first) {
+        for (std::uint64_t page = 0; page < kBlock2MBytes / kPageBytes; ++page) {
+            if (pages.at(first + page) != pages.at(first) + page * kPageBytes) {
+                return false;
+            }
+        }
+        return pages.at(first).raw() % kBlock2MBytes == 0;
+    };
+    std::uint64_t blocks = 0;
+    for (std::uint64_t at = (va.start.raw() + kBlock2MBytes - 1) / kBlock2MBytes * kBlock2MBytes;
+         at + kBlock2MBytes <= va.end.raw(); at += kBlock2MBytes) {
+        blocks += one_piece((offset + at - va.start.raw()) / kPageBytes) ? 1U : 0U;
+    }
+    return blocks;
+}
+
 void PageOracle::map(const VaRange& va, const Backing& shows) {
     for (std::uint64_t at = 0; at < va.size(); at += kPageBytes) {
         OraclePage page;

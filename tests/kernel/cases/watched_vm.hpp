@@ -36,8 +36,14 @@ struct OraclePage {
     bool operator==(const OraclePage&) const = default;
 };
 
-// Whether BOs of this guest are of 2 MiB blocks ($GRANULE_HUGE_PAGES): without them no leaf is there that a call could cut.
+// Whether BOs of this guest are of 2 MiB blocks ($GRANULE_HUGE_PAGES).
 [[nodiscard]] bool guest_has_huge_pages();
+
+// The windows of 2 MiB in `va` that the kernel maps with one leaf each where a BO of these `pages` is mapped at `va` from
+// `offset` on, and nothing was there: those that begin at a physical multiple of 2 MiB and lie in one piece. Without huge
+// pages there are seldom any, but a guest's free memory may happen to be handed out in order. Kernel: panthor_mmu.c,
+// get_pgsize(), over the segments of the BO's sg_table, which merges pages that adjoin.
+[[nodiscard]] std::uint64_t blocks_of(const std::vector<Pa>& pages, const VaRange& va, std::uint64_t offset);
 
 class PageOracle {
 public:
