@@ -41,9 +41,7 @@ std::uint64_t most_idle_of(std::uint64_t used) noexcept {
 }  // namespace
 
 VaSlots::VaSlots(NodeMemory memory, VaPartition& partition, VaWaits& waits, VaSlotPolicy policy) noexcept
-    : memory_(memory), partition_(partition), waits_(waits), policy_(policy), runs_(memory) {
-    policy_.least_demand = std::min<std::uint32_t>(policy.least_demand, std::numeric_limits<std::uint16_t>::max());
-}
+    : memory_(memory), partition_(partition), waits_(waits), policy_(policy), runs_(memory) {}
 
 VaSlots::~VaSlots() {
     for (Zone* zone : zones_) {
@@ -103,13 +101,13 @@ VaSlots::Grown VaSlots::grow(const VaRequest& request, VaLease& lease) noexcept 
     }
     const unsigned own = class_of(request);
     Class& mine = zone->classes[own];
-    if (prefer_aligned(mine, request.alignment) && take_from(*zone, own, request, lease)) {
+    if (has_slot(mine, request.direction) && prefer_aligned(mine, request.alignment) &&
+        take_from(*zone, own, request, lease)) {
         return Grown::kTaken;
     }
-    // `take` does not look across a word of bits, nor behind a class whose slots are not aligned.
     const unsigned last = std::min<unsigned>(own + kBorrowed, VaSlotClass::kClasses - 1);
     for (unsigned near = own + 1; near <= last; ++near) {
-        if (zone->classes[near].loaded != 0 && take_from(*zone, near, request, lease)) {
+        if (has_slot(zone->classes[near], request.direction) && take_from(*zone, near, request, lease)) {
             return Grown::kTaken;
         }
     }
@@ -151,7 +149,6 @@ bool VaSlots::take_at(VaSlotRun& run, VaRange range) noexcept {
         unlist(in, run);
     }
     occupy(zone, run, slot, pages);
-    loaded_less(zone, run.size_class);
     return true;
 }
 
@@ -238,9 +235,6 @@ VaSlots::Grown VaSlots::make_run(const VaRequest& request, unsigned size_class, 
     occupy(zone, run, slot, request.size >> kPageBits);
     if (slots > 1) {
         list(in, run, run.free());
-        if (in.loaded == 0) {
-            reload(zone, size_class, request.direction);
-        }
     }
     const Va start{run.page_of(slot) << kPageBits};
     lease = {{start, start + request.size}, handle_of(run, slot)};
@@ -270,7 +264,6 @@ void VaSlots::settle(VaZone which, unsigned size_class) noexcept {
         std::copy(its.magazine.begin() + 1, its.magazine.begin() + its.loaded, its.magazine.begin());
         --its.loaded;
         give_back(run);
-        loaded_less(zone, from);
     }
 }
 
@@ -280,8 +273,12 @@ bool VaSlots::oldest_is_a_run(const Class& in) noexcept {
 
 // Itself, if the class has another slot or can borrow one; or the largest of the octave.
 unsigned VaSlots::lavish(const Zone& zone, unsigned size_class) noexcept {
-    const std::uint64_t near = zone.loaded[size_class / kWordBits] >> (size_class % kWordBits) & kNear;
-    if ((near != 1 || zone.classes[size_class].loaded > 1) && oldest_is_a_run(zone.classes[size_class])) {
+    const unsigned last = std::min<unsigned>(size_class + kBorrowed, VaSlotClass::kClasses - 1);
+    std::uint32_t near = 0;
+    for (unsigned each = size_class; each <= last; ++each) {
+        near += zone.classes[each].loaded;
+    }
+    if (near > 1 && oldest_is_a_run(zone.classes[size_class])) {
         return size_class;
     }
     const unsigned octave = size_class & ~(kOctave - 1);
@@ -291,17 +288,6 @@ unsigned VaSlots::lavish(const Zone& zone, unsigned size_class) noexcept {
         }
     }
     return kNone;
-}
-
-void VaSlots::loaded_less(Zone& zone, unsigned size_class) noexcept {
-    const Class& in = zone.classes[size_class];
-    if (in.loaded != 0) {
-        return;
-    }
-    zone.loaded[size_class / kWordBits] &= ~(std::uint64_t{1} << (size_class % kWordBits));
-    if (in.room != kNone) {
-        reload(zone, size_class, VaDirection::kTopDown);
-    }
 }
 
 void VaSlots::spill(Zone& zone, unsigned size_class, std::uint32_t count) noexcept {
@@ -316,17 +302,17 @@ void VaSlots::spill(Zone& zone, unsigned size_class, std::uint32_t count) noexce
             give_back(run);
         }
     }
-    loaded_less(zone, size_class);
 }
 
-void VaSlots::reload(Zone& zone, unsigned size_class, VaDirection direction) noexcept {
-    Class& in = zone.classes[size_class];
+bool VaSlots::reload(Class& in, VaDirection direction) noexcept {
+    if (in.room == kNone) {
+        return false;
+    }
     VaSlotRun& run = runs_[in.room];
     // The last one in is the first one out.
     std::array<unsigned, kReload> slots{};
     std::uint32_t count = 0;
-    const std::uint32_t most = std::min(kReload, kMagazine - 1 - in.loaded);
-    for (; count < most && run.listed != 0; ++count) {
+    for (; count < kReload && run.listed != 0; ++count) {
         const auto lowest = static_cast<unsigned>(std::countr_zero(run.listed));
         const auto highest = static_cast<unsigned>(std::bit_width(run.listed)) - 1;
         slots[count] = direction == VaDirection::kTopDown ? highest : lowest;
@@ -338,7 +324,7 @@ void VaSlots::reload(Zone& zone, unsigned size_class, VaDirection direction) noe
     while (count != 0) {
         in.magazine[in.loaded++] = name_of(run, slots[--count]);
     }
-    zone.loaded[size_class / kWordBits] |= std::uint64_t{1} << (size_class % kWordBits);
+    return true;
 }
 
 void VaSlots::unload(Zone& zone, VaSlotRun& run) noexcept {
@@ -367,7 +353,6 @@ void VaSlots::list(Class& in, VaSlotRun& run, std::uint64_t slots) noexcept {
         runs_[in.room].prev = run.number;
     }
     in.room = run.number;
-    in.least = 1;
 }
 
 void VaSlots::unlist(Class& in, VaSlotRun& run) noexcept {
@@ -375,7 +360,6 @@ void VaSlots::unlist(Class& in, VaSlotRun& run) noexcept {
     if (run.next != kNone) {
         runs_[run.next].prev = run.prev;
     }
-    in.least = in.room != kNone ? 1 : 0;
 }
 
 void VaSlots::give_back(VaSlotRun& run) noexcept {
@@ -435,7 +419,7 @@ void VaSlots::release_retired(VaWait& wait) noexcept {
     if (wait.next != nullptr) {
         wait.next->prev = wait.prev;
     }
-    become_free(zone, run, slot);
+    become_free(run, slot, run.pages_of(slot));
 }
 
 }  // namespace granule

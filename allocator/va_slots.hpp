@@ -11,11 +11,11 @@
 // itself. The stride of a class is its largest size. A slot serves every request whose size it holds and whose alignment
 // its start has.
 //
-// Magazines. Each class has up to 27 free slots at hand, the last one that was given back on top. `take` looks at four
-// bits, "which of my class and the next three has any", and pops; `release` pushes. Only when a magazine is full or empty
-// are slots moved to or from the masks of their runs ("listed"). What is free stays in its class, not joined with its
-// neighbours, large ranges too (runs of one slot): so that a range of nearly the same size finds it. How much may be so
-// is bounded: a part of what is in use, for each octave of sizes.
+// Magazines. Each class has up to 27 free slots at hand, the last one that was given back on top. `take` pops and `release`
+// pushes. Only when a magazine is full, or empty where one is wanted, are slots moved to or from the masks of their runs
+// ("listed"); where the class has none of these either, the next three are asked. What is free stays in its class, not
+// joined with its neighbours, large ranges too (runs of one slot): so that a range of nearly the same size finds it. How
+// much may be so is bounded: a part of what is in use, for each octave of sizes.
 //
 // What is here is a fast path. VaHeap decides what may go through it (`plain` requests), falls back on the blocks, and
 // dissolves runs where the difference between a slot and a block could be seen: va_slots.md.
@@ -28,7 +28,6 @@
 //   S4  The counters of a zone and of its octaves are the sums over its runs.
 //   S5  The waits of a run are those of its retired slots.
 //   S6  Not all slots of a run are listed: such a run has gone back to the blocks.
-//   S7  A zone's bit of a class says whether its magazine has a slot. It has one where the class has listed slots.
 //
 // Complexity: take, release: O(1); now and then a magazine is filled or emptied (at most 28 slots), or up to 4 runs of one
 //             slot go back. grow: O(1) and the block layer's. dissolve: O(slots) block operations. trim: all magazines.
@@ -42,6 +41,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "allocator/node_memory.hpp"
 #include "allocator/node_table.hpp"
@@ -59,6 +59,8 @@ struct VaSlotRun {
     static constexpr std::uint32_t kMostNarrowStride = 512;
     static constexpr std::uint32_t kNone = UINT32_MAX;
 
+    // Pages of each slot that are not its range's: a byte each or, if `wide`, two.
+    std::array<std::uint8_t, kMostSlots> slack_bytes{};
     std::uint64_t taken = 0;
     std::uint64_t waiting = 0;  // retired
     std::uint64_t listed = 0;   // of the free slots, those that are not in the magazine of the class
@@ -73,7 +75,6 @@ struct VaSlotRun {
     std::uint8_t size_class = 0;
     VaZone zone = VaZone::kMain;
     std::uint8_t wide = 0;  // 1: slack has two bytes, and there are at most kMostWide slots
-    std::array<std::uint8_t, kMostSlots> slack_bytes{};
 
     [[nodiscard]] std::uint64_t all() const noexcept { return ~std::uint64_t{0} >> (kMostSlots - slots); }
     [[nodiscard]] std::uint64_t free() const noexcept { return all() & ~(taken | waiting); }
@@ -84,14 +85,16 @@ struct VaSlotRun {
     [[nodiscard]] std::uint64_t page_of(unsigned slot) const noexcept { return first + std::uint64_t{slot} * stride; }
     // Pages of a slot that are not its range's.
     [[nodiscard]] std::uint32_t slack(unsigned slot) const noexcept {
-        const unsigned at = slot << wide;
-        const unsigned high = slack_bytes[at | wide] & (0U - wide);
-        return slack_bytes[at] | high << 8U;
+        // Both bytes at once: of the last slot that is not wide, the second is the next member's, and not looked at.
+        static_assert(std::endian::native == std::endian::little);
+        std::uint16_t both = 0;
+        std::memcpy(&both, reinterpret_cast<const std::byte*>(this) + (slot << wide), sizeof(both));
+        return both & (0xFFU | (0U - wide));
     }
     [[nodiscard]] bool can_have_slack(std::uint64_t pages) const noexcept { return pages >> (8U << wide) == 0; }
     void set_slack(unsigned slot, std::uint64_t pages) noexcept {
         const unsigned at = slot << wide;
-        slack_bytes[at | wide] = static_cast<std::uint8_t>(pages >> 8U);
+        slack_bytes[at | wide] = static_cast<std::uint8_t>(pages >> 8U);  // if not wide, written over
         slack_bytes[at] = static_cast<std::uint8_t>(pages);
     }
     [[nodiscard]] std::uint64_t pages_of(unsigned slot) const noexcept { return stride - slack(slot); }
@@ -173,23 +176,21 @@ public:
     }
 
     [[nodiscard]] bool enabled() const noexcept { return policy_.enabled; }
-    // A slot from the magazine of the request's class, or one of the next, for a plain request. False: these are empty.
+    // A slot from the magazine of the request's class, or the next, for a plain request. False: ask `grow`.
     [[nodiscard]] bool take(const VaRequest& request, VaLease& lease) noexcept {
         Zone* const zone = zones_[static_cast<std::size_t>(request.zone)];
         if (zone == nullptr) {
             return false;
         }
+        // The next class where its own has none: no branch, as chance decides where things are few.
         const unsigned own = class_of(request);
-        const std::uint64_t near = zone->loaded[own / kWordBits] >> (own % kWordBits) & kNear;
-        if (near == 0) {
-            return false;
-        }
-        return take_from(*zone, own + static_cast<unsigned>(std::countr_zero(near)), request, lease);
+        const unsigned from = own + (zone->classes[own].loaded == 0 ? 1 : 0);
+        return zone->classes[from].loaded != 0 && take_from(*zone, from, request, lease);
     }
     // The slot of `run` that begins where `range` does. False: there is none, it is not free, or the range is less than half
     // of it.
     [[nodiscard]] bool take_at(VaSlotRun& run, VaRange range) noexcept;
-    // The same as `take` where that said no: makes a run.
+    // The same where `take` said no: fills a magazine, of this class or the next three, or makes a run.
     enum class Grown : std::uint8_t { kTaken, kNotHere, kOutOfMemory };  // kNotHere: the blocks should serve this one
     [[nodiscard]] Grown grow(const VaRequest& request, VaLease& lease) noexcept;
 
@@ -221,9 +222,9 @@ public:
     // A taken slot becomes free.
     void release(Place place) noexcept {
         VaSlotRun& run = *place.run;
-        Zone& zone = zone_of(run);
+        const std::uint64_t pages = run.pages_of(place.slot);
         run.taken ^= std::uint64_t{1} << place.slot;
-        become_free(zone, run, place.slot);
+        become_free(run, place.slot, pages);
     }
     // A taken slot waits from now on; `wait` has its points.
     void retire(Place place, VaWait& wait) noexcept;
@@ -252,17 +253,15 @@ public:
         return runs_.touched() * sizeof(VaSlotRun) + zones_bytes();
     }
 
-    // S1 to S7. O(n log n).
+    // S1 to S6. O(n log n).
     [[nodiscard]] bool validate() noexcept;
 
 private:
     static constexpr unsigned kSlotBits = 6;
     static constexpr std::uint64_t kFirstHandle = std::uint64_t{1} << kSlotBits;
     static constexpr std::uint32_t kMostRuns = std::uint32_t{1} << (32 - kSlotBits);
-    static constexpr unsigned kWordBits = 64;
     static constexpr unsigned kOctave = 1U << VaSlotClass::kPerOctaveLog2;
     static constexpr unsigned kBorrowed = 3;  // classes above its own that a request may take a slot of
-    static constexpr std::uint64_t kNear = (std::uint64_t{1} << (kBorrowed + 1)) - 1;
     static constexpr std::uint32_t kMagazine = 28;
     static constexpr std::uint32_t kReload = kMagazine / 2;
     static constexpr std::uint32_t kNone = VaSlotRun::kNone;
@@ -273,22 +272,20 @@ private:
         std::uint32_t loaded = 0;                         // of these
         std::uint32_t room = kNone;                       // runs with listed slots
         std::uint32_t slots = 0;                          // of its runs
-        std::uint16_t misses = 0;                         // requests that the blocks served, up to the policy's
-        std::uint16_t least = 0;                          // loaded: 1 where there is room, so that `take` has one test
+        std::uint32_t misses = 0;                         // requests that the blocks served, up to the policy's
     };
     struct Octave {
         std::uint64_t idle = 0;  // pages of its classes' free slots
         std::uint64_t most = 0;  // of these, before some go back: as of the last look at the zone
     };
     struct Zone {
-        std::array<std::uint64_t, (VaSlotClass::kClasses + kWordBits - 1) / kWordBits> loaded{};  // classes that are
-        std::uint64_t free_pages = 0;                                                             // in runs
+        std::uint64_t free_pages = 0;  // in runs
         std::uint64_t retired = 0;
         std::uint64_t retired_pages = 0;
         std::uint64_t runs = 0;
         std::uint64_t run_pages = 0;
         std::array<Octave, VaSlotClass::kClasses / kOctave> octaves{};
-        std::array<Class, VaSlotClass::kClasses> classes{};
+        std::array<Class, VaSlotClass::kClasses + 1> classes{};  // the last one has none, ever
     };
 
     [[nodiscard]] static unsigned class_of(const VaRequest& request) noexcept {
@@ -315,32 +312,30 @@ private:
             return false;
         }
         from.loaded = left;
-        zone.loaded[size_class / kWordBits] ^= std::uint64_t{left == 0} << (size_class % kWordBits);
         occupy(zone, run, slot, request.size >> kPageBits);
-        if (left < from.least) {
-            reload(zone, size_class, request.direction);
-        }
         lease = {{Va{start}, Va{start + request.size}}, VaHandle{name + kFirstHandle}};
         return true;
     }
     // A slot that is free, and in no magazine nor listed any more.
     static void occupy(Zone& zone, VaSlotRun& run, unsigned slot, std::uint64_t pages) noexcept {
+        const std::uint32_t stride = run.stride;
         run.taken |= std::uint64_t{1} << slot;
-        run.set_slack(slot, run.stride - pages);
         zone.free_pages -= pages;
-        zone.octaves[run.size_class / kOctave].idle -= run.stride;
+        zone.octaves[run.size_class / kOctave].idle -= stride;
+        run.set_slack(slot, stride - pages);
     }
-    void become_free(Zone& zone, VaSlotRun& run, unsigned slot) noexcept {
+    // `pages`: of the range that it had.
+    void become_free(const VaSlotRun& run, unsigned slot, std::uint64_t pages) noexcept {
         const unsigned size_class = run.size_class;
+        Zone& zone = zone_of(run);
         Class& in = zone.classes[size_class];
         Octave& octave = zone.octaves[size_class / kOctave];
-        zone.free_pages += run.pages_of(slot);
+        zone.free_pages += pages;
         const std::uint64_t idle = octave.idle + run.stride;
         octave.idle = idle;
         const std::uint32_t loaded = in.loaded;
         in.magazine[loaded] = name_of(run, slot);
         in.loaded = loaded + 1;
-        zone.loaded[size_class / kWordBits] |= std::uint64_t{1} << (size_class % kWordBits);
         if (loaded + 1 == kMagazine || idle > octave.most) {
             settle(run.zone, size_class);
         }
@@ -352,14 +347,15 @@ private:
     // that this can go back. kNone: there is none.
     [[nodiscard]] unsigned lavish(const Zone& zone, unsigned size_class) noexcept;
     [[nodiscard]] bool oldest_is_a_run(const Class& in) noexcept;
-    // The magazine of the class has lost its last slot, or may have.
-    void loaded_less(Zone& zone, unsigned size_class) noexcept;
     // A slot of the own magazine that is aligned comes last. False: there is none.
     [[nodiscard]] bool prefer_aligned(Class& in, std::uint64_t alignment) noexcept;
     // The first so many slots of the magazine, which are longest there, are listed. Runs all of whose slots are go back.
     void spill(Zone& zone, unsigned size_class, std::uint32_t count) noexcept;
-    // Listed slots go into a magazine that is empty.
-    void reload(Zone& zone, unsigned size_class, VaDirection direction) noexcept;
+    // Listed slots go into a magazine that is empty. False: there are none.
+    [[nodiscard]] bool reload(Class& in, VaDirection direction) noexcept;
+    [[nodiscard]] bool has_slot(Class& in, VaDirection direction) noexcept {
+        return in.loaded != 0 || reload(in, direction);
+    }
     // What is free in the run is listed, and nothing of it is in the magazine.
     void unload(Zone& zone, VaSlotRun& run) noexcept;
     void list(Class& in, VaSlotRun& run, std::uint64_t slots) noexcept;

@@ -54,7 +54,6 @@ void VaSlots::dissolve(VaSlotRun& run) noexcept {
         waits->run = nullptr;
         partition_.retire(*partition_.block_at(waits->page), *waits);
     }
-    loaded_less(zone, was.size_class);
 }
 
 bool VaSlots::dissolve_all(VaZone zone) noexcept {
