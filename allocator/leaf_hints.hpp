@@ -63,6 +63,12 @@ public:
     [[nodiscard]] MappingLeaf* at(std::uint64_t page) const noexcept {
         return table_ == nullptr ? nullptr : table_[(page >> shift_) & mask_];
     }
+    // The slot that `at` will read.
+    void prefetch(std::uint64_t page) const noexcept {
+        if (table_ != nullptr) {
+            __builtin_prefetch(table_ + ((page >> shift_) & mask_));
+        }
+    }
     // `page` was found in `leaf`, which spans so many pages.
     void remember(std::uint64_t page, MappingLeaf& leaf, std::uint64_t span) noexcept {
         if (table_ == nullptr) {

@@ -18,15 +18,6 @@ constexpr std::uint64_t page_from(Va va) noexcept {
     return std::min(va.raw(), kMaxVaEnd) / kPageBytes + (va.is_aligned(kPageBytes) || va.raw() > kMaxVaEnd ? 0 : 1);
 }
 
-// All of a leaf but what its mappings show.
-void prefetch_ordered(const MappingLeaf& leaf) noexcept {
-    const auto* bytes = reinterpret_cast<const char*>(&leaf);
-    for (std::size_t at = 0; at < offsetof(MappingLeaf, shown); at += kCacheLine) {
-        __builtin_prefetch(bytes + at, 1);
-    }
-    __builtin_prefetch(&leaf.count, 1);
-}
-
 }  // namespace
 
 MappingMap::MappingMap(NodeMemory memory) noexcept : tree_(memory) {}
@@ -301,17 +292,13 @@ void MappingMap::replace(VaRange taken, const Mapping& mapping) noexcept {
     on_path([&](auto path) { replace_pages<path>(start, end, entry); });
 }
 
-void MappingMap::prefetch_pages(std::uint64_t page) noexcept {
-    prefetch_ordered(*tree_.expected_leaf(page));
-    const std::uint64_t before = std::exchange(heard_[heard_next_], page);
-    heard_next_ = (heard_next_ + 1) % kSecondLook;
-    const Leaf* const expected = tree_.expected_leaf(before);
-    const Leaf& leaf = *tree_.seek_to_change<true>(before, before + 1).leaf;
-    if (&leaf != expected) {
-        prefetch_ordered(leaf);
+// What the mappings show too: which of it the operation reads is only known when the rest is there, and to wait twice is worse
+// than to ask for more than that.
+void MappingMap::prefetch_leaf(std::uint64_t page) const noexcept {
+    const auto* const leaf = reinterpret_cast<const char*>(tree_.expected_leaf(page));
+    for (std::size_t at = 0; at < sizeof(Leaf); at += kCacheLine) {
+        __builtin_prefetch(leaf + at, 1);
     }
-    // Where a new mapping would go: a store that waits for memory lets all that come after it wait.
-    __builtin_prefetch(leaf.shown.data() + std::countr_zero(leaf.free), 1);
 }
 
 bool MappingMap::validate() const noexcept {

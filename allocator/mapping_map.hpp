@@ -33,7 +33,6 @@
 //   tree of that many (MappingTree::most_nodes_for).
 #pragma once
 
-#include <array>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -101,12 +100,16 @@ public:
     // `erase(taken)` and `insert(mapping)` in one step: what a bind does. `taken` contains the mapping; its credit is held.
     void replace(VaRange taken, const Mapping& mapping) noexcept;
     void replace(const Mapping& mapping) noexcept { replace(mapping.va, mapping); }
-    // Brings what an operation at `va` will read into the caches, where the map is too large to be in them anyway. Worth
-    // calling some eight operations ahead. The address is looked at again four calls later: then its leaf is there, and tells
-    // whether it is the right one, and where it has room.
-    void prefetch(Va va) noexcept {
+    // Bring what an operation at `va` will read into the caches, where the map is too large to be in them anyway: some eight
+    // operations ahead what leads to the leaf, and some four ahead all of the leaf. Where there is no time for both, the leaf.
+    void prefetch_way(Va va) const noexcept {
         if (size() >= kLarge && va.raw() < kMaxVaEnd) {
-            prefetch_pages(va.raw() / kPageBytes);
+            tree_.prefetch_hint(va.raw() / kPageBytes);
+        }
+    }
+    void prefetch(Va va) const noexcept {
+        if (size() >= kLarge && va.raw() < kMaxVaEnd) {
+            prefetch_leaf(va.raw() / kPageBytes);
         }
     }
     // Gives up what is still held.
@@ -142,8 +145,6 @@ public:
 private:
     // Below, a megabyte, the leaves are in the caches closest to the core.
     static constexpr std::uint64_t kLarge = std::uint64_t{1} << 15U;
-    // Calls of `prefetch` until an address is looked at again.
-    static constexpr std::size_t kSecondLook = 4;
 
     using ErasedVisitor = bool (*)(void* context, const Mapping& mapping);
     using Leaf = MappingTree::Leaf;
@@ -167,15 +168,13 @@ private:
     template <NodePath path>
     [[nodiscard]] std::optional<Mapping> find_page(std::uint64_t page) const noexcept;
     [[nodiscard]] bool hold_more(std::uint64_t credit) noexcept;
-    void prefetch_pages(std::uint64_t page) noexcept;
+    void prefetch_leaf(std::uint64_t page) const noexcept;
 
     MappingTree tree_;
     std::uint64_t mapped_pages_ = 0;
     std::uint64_t live_credit_ = 0;
     std::uint64_t held_credit_ = 0;
-    std::uint64_t backed_credit_ = 0;                 // what nodes are set aside for
-    std::array<std::uint64_t, kSecondLook> heard_{};  // by the last calls of `prefetch`, in pages
-    std::size_t heard_next_ = 0;
+    std::uint64_t backed_credit_ = 0;  // what nodes are set aside for
     NodePath path_ = widest_node_path();
 };
 

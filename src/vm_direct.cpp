@@ -24,8 +24,10 @@
 namespace granule {
 namespace {
 
-// In a large VM none of what a request looks at is in the caches: that of the next ones comes while one is done.
-constexpr std::size_t kAhead = 8;
+// In a large VM none of what a request looks at is in the caches: that of the next ones comes while one is done, and before
+// that what leads there.
+constexpr std::size_t kAhead = 4;
+constexpr std::size_t kFarAhead = 8;
 // And while they come, the clock is read: it costs as much as one of them, and waits for all loads before it.
 constexpr std::uint64_t kLarge = 4096;
 
@@ -115,10 +117,17 @@ Result<BindReport, BindError> Vm::commit_directly(std::span<const BindRequest> r
     report.serial = BindSerial{next_serial_};
     report.operations = done->operations;
     report.touched = done->touched;
-    for (std::size_t i = 1; i < std::min(kAhead, requests.size()); ++i) {
-        mappings_.prefetch(requests[i].va.start);
+    const std::span<const BindRequest> others = requests.subspan(1);
+    for (const BindRequest& request : others.first(std::min(kFarAhead, others.size()))) {
+        mappings_.prefetch_way(request.va.start);
+    }
+    for (const BindRequest& request : others.first(std::min(kAhead, others.size()))) {
+        mappings_.prefetch(request.va.start);
     }
     for (std::size_t i = 0; i < requests.size(); ++i) {
+        if (requests.size() - i > kFarAhead) {
+            mappings_.prefetch_way(requests[i + kFarAhead].va.start);
+        }
         if (requests.size() - i > kAhead) {
             mappings_.prefetch(requests[i + kAhead].va.start);
         }

@@ -93,6 +93,7 @@ public:
         if (!map_.hold(1, range.size() / kPageBytes)) {
             FAIL("no memory for a mapping");
         }
+        map_.prefetch_way(range.start);
         map_.prefetch(range.start);
         map_.replace(mapping);
         map_.settle();

@@ -364,3 +364,25 @@ TEST_CASE("a moved map takes everything along and leaves an empty one") {
     CHECK(memory.blocks().empty());
     CHECK(memory.misuses() == 0);
 }
+
+TEST_CASE("what will be needed can be asked for anywhere, in a map of any size") {
+    TestMemory memory;
+    MappingMap map(memory.memory());
+    const auto ask_everywhere = [&] {
+        for (const Va va : {Va{0}, Va{123 * kPageBytes + 1}, Va{kMaxVaEnd - 1}, Va{kMaxVaEnd}, Va{UINT64_MAX}}) {
+            map.prefetch_way(va);
+            map.prefetch(va);
+        }
+    };
+    ask_everywhere();
+    constexpr std::uint64_t kMany = 40'000;  // more than are in the caches
+    for (std::uint64_t at = 0; at < kMany; ++at) {
+        bind(map, mapping(2 * at + 100, 2 * at + 101, 1, at));
+        if (at % 1024 == 0) {
+            ask_everywhere();
+        }
+    }
+    ask_everywhere();
+    CHECK(map.size() == kMany);
+    CHECK(map.validate());
+}
