@@ -18,6 +18,7 @@ public:
 
     void map(std::uint64_t va, std::uint64_t length, std::uint32_t bo, std::uint64_t offset) {
         const std::uint64_t before = map_.mapped_bytes();
+        prefetch_now(va);
         if (!map_.hold(1, length / granule::kPageBytes)) {
             std::abort();
         }
@@ -30,6 +31,7 @@ public:
 
     void unmap(std::uint64_t va, std::uint64_t length) {
         const std::uint64_t before = map_.mapped_bytes();
+        prefetch_now(va);
         map_.erase(range(va, length));
         map_.settle();
         unmapped_ += before - map_.mapped_bytes();
@@ -50,6 +52,7 @@ public:
         map_.prefetch_way(granule::Va{va});
         map_.prefetch(granule::Va{std::exchange(heard_[next_], va)});
         next_ = (next_ + 1) % heard_.size();
+        hears_ahead_ = true;
     }
 
     [[nodiscard]] std::uint64_t unmapped_bytes() const { return unmapped_; }
@@ -68,9 +71,17 @@ private:
         return {granule::Va{va}, granule::Va{va + length}};
     }
 
+    // As a Vm does for a request that comes alone.
+    void prefetch_now(std::uint64_t va) {
+        if (!hears_ahead_) {
+            map_.prefetch(granule::Va{va});
+        }
+    }
+
     granule::MappingMap map_;
     std::uint64_t unmapped_ = 0;
     std::uint32_t serial_ = 0;
     std::array<std::uint64_t, 4> heard_{};
     std::size_t next_ = 0;
+    bool hears_ahead_ = false;
 };
