@@ -162,6 +162,12 @@ public:
     // Clears exactly these leaves. Never fails for want of memory. On failure nothing changed.
     [[nodiscard]] Result<void, TableError> unmap(const LeafRun& run) noexcept;
 
+    // Up to 64 pages of 4 KiB, in one part of 256 KiB, show [pa, ...) from now on, whatever pages or holes were there: an
+    // `unmap` and a `map` in one, which takes no memory and reads no descriptor. A walker sees each page as it was or as it will
+    // be, so the caller has the range locked, as for an unmap that a map follows. False, and nothing changed: no table of
+    // pages is there, or the run or what it should show is none that this is for; the two calls say what is wrong with it.
+    [[nodiscard]] bool replace_pages(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept;
+
     // 4 KiB pages wherever they are, in one call. Done is what a `map` of each in turn does, and refused what the first of
     // them would be refused for, with the same words: a page that is twice in the batch is kAlreadyMapped the second
     // time. On failure nothing changed, and nobody has seen half a batch.

@@ -3,6 +3,7 @@
 // Only what the tables allow is done here. What they don't, and everything that is not such a run, goes the long way, which
 // finds out in which words to refuse it.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -301,6 +302,31 @@ Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
         }
     }
     return unmap_any(run);
+}
+
+// What stands there is known from the book, and overwritten.
+bool PageTable::replace_pages(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
+    if (!has_window_ || !are_few_pages(run) || !pa.is_aligned(kPageBytes) ||
+        pa.raw() > last_pa_.raw() - (run.count * kPageBytes - 1) || (!attributes.read && !attributes.write)) {
+        return false;
+    }
+    const Spot spot = find<kLastLevel, true>(run.start);
+    if (spot.level != kLastLevel) {
+        return false;
+    }
+    const TablePage table = page_in_window(spot.table);
+    const std::size_t first = index_at(run.start, kLastLevel);
+    const std::uint64_t bits = TableBook::mask_of(first, run.count);
+    std::uint64_t& live = table.book->word_of(first);
+    if (kept_ != 0) {
+        kept_ -= table.book->is_empty() ? 1U : 0U;
+    }
+    leaves_.pages_4k += static_cast<std::uint64_t>(std::popcount(bits & ~live));
+    live |= bits;
+    std::uint64_t* const entries = table.entries + first;
+    fill_entries(entries, run.count, encode_leaf(config_.format, LeafSize::k4K, pa, attributes), kPageBytes);
+    make_visible(entries, run.count);
+    return true;
 }
 
 [[gnu::noinline]] Result<void, TableError> PageTable::map_any(const LeafRun& run, Pa pa,

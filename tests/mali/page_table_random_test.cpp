@@ -58,6 +58,9 @@ public:
             table_.prefetch(run.start);
         }
         std::string wrong = map ? do_map(run) : do_unmap(run);
+        if (wrong.empty() && !transaction && chance(4)) {
+            wrong = do_replace();
+        }
         if (wrong.empty() && !transaction && chance(16)) {
             wrong = chance(2) ? map_batch() : (chance(3) ? map_list() : unmap_batch());
         }
@@ -79,6 +82,7 @@ public:
     [[nodiscard]] std::string compare() const { return difference(table_, oracle_, arena_); }
 
     [[nodiscard]] std::size_t done() const { return done_; }
+    [[nodiscard]] std::size_t replaced() const { return replaced_; }
 
 private:
     [[nodiscard]] std::uint64_t below(std::uint64_t bound) { return bound == 0 ? 0 : random_() % bound; }
@@ -127,6 +131,33 @@ private:
         const auto answer = oracle_.unmap(run);
         done_ += answer ? 0U : 1U;
         return same_answer(table_.unmap(run), answer) ? "" : "answer of unmap";
+    }
+
+    // Pages over pages and holes, in a table that is there more often than not.
+    [[nodiscard]] std::string do_replace() {
+        const Va start = (chance(4) || oracle_.leaves().empty() ? any_run() : mapped_run()).start;
+        const LeafRun run{start, LeafSize::k4K, 1 + below(chance(4) ? 70 : 8)};
+        const Pa pa{below((std::uint64_t{1} << config_.pa_bits) / kPageBytes) * kPageBytes};
+        const LeafAttributes attributes{!chance(8), !chance(3), chance(2), false, MemoryType::kCached};
+        const std::uint64_t in_part = start.raw() / kPageBytes % 64;
+        const bool in_space = run.range().end.raw() <= std::uint64_t{1} << config_.va_bits;
+        const bool is_for_it = config_.fast_paths && arena_.window().exists() && in_part + run.count <= 64 &&
+                               in_space && table_.walk(start).level == kLastLevel &&
+                               pa.raw() + run.count * kPageBytes <= std::uint64_t{1} << config_.pa_bits &&
+                               (attributes.read || attributes.write);
+        if (table_.replace_pages(run, pa, attributes) != is_for_it) {
+            return "answer of replace_pages";
+        }
+        if (is_for_it) {
+            for (std::uint64_t i = 0; i < run.count; ++i) {
+                static_cast<void>(oracle_.unmap({start + i * kPageBytes, LeafSize::k4K, 1}));
+            }
+            if (oracle_.map(run, pa, attributes)) {
+                return "replace_pages over what is no page";
+            }
+            ++replaced_;
+        }
+        return "";
     }
 
     // Pages near one window, some of them twice, some where something is.
@@ -220,6 +251,7 @@ private:
     std::mt19937_64 random_;
     std::vector<std::uint64_t> windows_;
     std::size_t done_ = 0;
+    std::size_t replaced_ = 0;
 };
 
 TEST_CASE("random lives do what the oracle does, in both formats, with every leaf size and width of the space") {
@@ -229,6 +261,7 @@ TEST_CASE("random lives do what the oracle does, in both formats, with every lea
                                      TableArena(8192, Pa{0x8000'6000}, Contents::kStale),
                                      TableArena(8192, Pa{0x8000'6000}, Contents::kWindow)};
     std::uint64_t seed = 20'260'101;
+    std::size_t replaced = 0;
     for (const Format format : {Format::kMaliLpae, Format::kAarch64_4k}) {
         for (const LeafSizes sizes : {kLeaves4K, kLeaves4K2M, kLeaves4K2M1G}) {
             for (const unsigned va_bits : {33U, 39U, 40U, 48U}) {
@@ -254,6 +287,7 @@ TEST_CASE("random lives do what the oracle does, in both formats, with every lea
                         }
                     }
                     CHECK(life.done() > kSteps / 8);
+                    replaced += life.replaced();
                 }
                 CHECK(arena.in_use() == 0);
                 CHECK(arena.reserved() == 0);
@@ -261,6 +295,7 @@ TEST_CASE("random lives do what the oracle does, in both formats, with every lea
             }
         }
     }
+    CHECK(replaced > kSteps);
 }
 
 }  // namespace
