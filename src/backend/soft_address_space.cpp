@@ -287,6 +287,12 @@ Status SoftAddressSpace::hold_directly(std::span<const BindRequest> requests) no
 bool SoftAddressSpace::run_directly(const BindRequest& request, DirectChange& change) noexcept {
     const VaRange& va = request.va;
     if (request.kind == BindRequest::Kind::kUnmap) {
+        // Mostly what was mapped as a whole goes as a whole, and nothing need be read.
+        if (pages_of(va).count <= mali::kTableEntries && table_->unmap(pages_of(va)).has_value()) {
+            ++change.operations;
+            change.touched = change.touched.hull(va);
+            return true;
+        }
         const std::uint64_t before = table_->leaf_counts().pages_4k;
         bool begun = false;
         const int error = clear(va, begun);
@@ -314,6 +320,9 @@ bool SoftAddressSpace::run_directly(const BindRequest& request, DirectChange& ch
 
 // Over whatever pages are there. Within one table.
 bool SoftAddressSpace::write_pages(const LeafRun& pages, Pa pa, const mali::LeafAttributes& attributes) noexcept {
+    if (table_->replace_pages(pages, pa, attributes)) {
+        return true;
+    }
     if (table_->translate(pages.start).mapped() && !table_->unmap(pages).has_value()) {
         clear_whole_leaves(pages.range());
     }
