@@ -276,7 +276,7 @@ unsigned VaSlots::lavish(const Zone& zone, unsigned size_class) noexcept {
     const unsigned last = std::min<unsigned>(size_class + kBorrowed, VaSlotClass::kClasses - 1);
     std::uint32_t near = 0;
     for (unsigned each = size_class; each <= last; ++each) {
-        near += zone.classes[each].loaded;
+        near += zone.classes[each].loaded + (zone.classes[each].room != kNone ? 1U : 0U);
     }
     if (near > 1 && oldest_is_a_run(zone.classes[size_class])) {
         return size_class;

@@ -11,10 +11,10 @@
 // itself. The stride of a class is its largest size. A slot serves every request whose size it holds and whose alignment
 // its start has.
 //
-// Magazines. Each class has up to 27 free slots at hand, the last one that was given back on top. `take` pops and `release`
-// pushes. Only when a magazine is full, or empty where one is wanted, are slots moved to or from the masks of their runs
-// ("listed"); where the class has none of these either, the next three are asked. What is free stays in its class, not
-// joined with its neighbours, large ranges too (runs of one slot): so that a range of nearly the same size finds it. How
+// Magazines. Each class has up to 27 free slots at hand, the last one that was given back on top. `take` pops, of
+// the next class where its own has none; `release` pushes. Where both are empty, `grow` moves slots from the mask of a run
+// ("listed") into the magazine, asks the next three classes, or makes a run; from a magazine that is full, slots go back into
+// the masks. What is free stays in its class, not joined with its neighbours, large ranges too (runs of one slot): so that a range of nearly the same size finds it. How
 // much may be so is bounded: a part of what is in use, for each octave of sizes.
 //
 // What is here is a fast path. VaHeap decides what may go through it (`plain` requests), falls back on the blocks, and
@@ -29,11 +29,12 @@
 //   S5  The waits of a run are those of its retired slots.
 //   S6  Not all slots of a run are listed: such a run has gone back to the blocks.
 //
-// Complexity: take, release: O(1); now and then a magazine is filled or emptied (at most 28 slots), or up to 4 runs of one
-//             slot go back. grow: O(1) and the block layer's. dissolve: O(slots) block operations. trim: all magazines.
+// Complexity: take: O(1). release: O(1); now and then 14 slots of a full magazine are listed, or up to 4 runs of one slot go
+//             back. grow: up to 4 magazines filled (14 slots each), and the block layer's. dissolve: O(slots) block operations. trim: all magazines.
 //             dissolve_all: that, and a look at every run.
 // Memory    : 128 B a run, and its block; 31 KB for each zone that exists.
-// Failure   : `take` and `grow` say no, and nothing has changed. Thread-safety: none.
+// Failure   : `take` and `grow` say no, and nothing has changed but which of the free slots are at hand, and counts of misses.
+// Thread-safety: none.
 #pragma once
 
 #include <array>
@@ -108,6 +109,8 @@ struct VaSlotRun {
         return static_cast<std::uint32_t>(page - first) / stride;
     }
 };
+
+static_assert(offsetof(VaSlotRun, slack_bytes) == 0, "`slack` reads two bytes at a slot's, within the run");
 
 // The arithmetic of classes. Sizes in pages.
 struct VaSlotClass {

@@ -50,6 +50,9 @@ bool VaSlots::validate() noexcept {
                 return false;
             }
         }
+        if (zones_[zone]->classes[VaSlotClass::kClasses].loaded != 0) {
+            return false;
+        }
         for (unsigned size_class = 0; size_class < VaSlotClass::kClasses; ++size_class) {
             if (!validate_class(static_cast<VaZone>(zone), size_class, with_room, in_magazines)) {
                 return false;

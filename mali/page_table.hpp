@@ -6,7 +6,7 @@
 //   Strictness  P1: `map` writes whole leaves over holes, `unmap` clears whole leaves as they were mapped. A request
 //               that would cut a leaf, meet a hole, meet a leaf, or put a block over a table that still has live
 //               entries (which Linux's io-pgtable drops silently) is refused whole: the error names the leaf, nothing
-//               changed.
+//               changed. `replace_pages` alone writes over leaves: pages over pages.
 //   Memory      P4: unmap allocates nothing. A block sets aside, when it is mapped, the tables that splitting it into 4
 //               KiB pages would need (`tables_behind`), so that residuals can be mapped after the block has been
 //               unmapped. What an unmap frees (tables that became empty, the credit of blocks) is *held* by this page
@@ -163,9 +163,11 @@ public:
     [[nodiscard]] Result<void, TableError> unmap(const LeafRun& run) noexcept;
 
     // Up to 64 pages of 4 KiB, in one part of 256 KiB, show [pa, ...) from now on, whatever pages or holes were there: an
-    // `unmap` and a `map` in one, which takes no memory and reads no descriptor. A walker sees each page as it was or as it will
-    // be, so the caller has the range locked, as for an unmap that a map follows. False, and nothing changed: no table of
-    // pages is there, or the run or what it should show is none that this is for; the two calls say what is wrong with it.
+    // `unmap` and a `map` in one, which takes no memory and reads none of the descriptors that it overwrites. A walker sees each
+    // page as it was or as it will be, never a hole; real ones must be locked out, as in any change of a live entry without an
+    // invalidation in between (Arm's break-before-make). False, and nothing changed: no table of pages is there; or it is not
+    // for such a run, such a PA or attributes, a memory without a window, or no fast paths. Then the two calls do it, or say what
+    // is wrong.
     [[nodiscard]] bool replace_pages(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept;
 
     // 4 KiB pages wherever they are, in one call. Done is what a `map` of each in turn does, and refused what the first of

@@ -118,10 +118,10 @@ Result<BindReport, BindError> Vm::commit_directly(std::span<const BindRequest> r
     report.operations = done->operations;
     report.touched = done->touched;
     const std::span<const BindRequest> others = requests.subspan(1);
-    for (const BindRequest& request : others.first(std::min(kFarAhead, others.size()))) {
+    for (const BindRequest& request : others.first(std::min(kFarAhead - 1, others.size()))) {
         mappings_.prefetch_way(request.va.start);
     }
-    for (const BindRequest& request : others.first(std::min(kAhead, others.size()))) {
+    for (const BindRequest& request : others.first(std::min(kAhead - 1, others.size()))) {
         mappings_.prefetch(request.va.start);
     }
     for (std::size_t i = 0; i < requests.size(); ++i) {

@@ -320,6 +320,7 @@ bool SoftAddressSpace::run_directly(const BindRequest& request, DirectChange& ch
 
 // Over whatever pages are there. Within one table.
 bool SoftAddressSpace::write_pages(const LeafRun& pages, Pa pa, const mali::LeafAttributes& attributes) noexcept {
+    // The soft MMU may be walking: it takes the old page or the new one, and has each once in its TLB.
     if (table_->replace_pages(pages, pa, attributes)) {
         return true;
     }

@@ -365,6 +365,7 @@ TEST_CASE("a moved map takes everything along and leaves an empty one") {
     CHECK(memory.misuses() == 0);
 }
 
+// Nothing can be seen of it: that it reads no memory but the map's is for the sanitizers to say.
 TEST_CASE("what will be needed can be asked for anywhere, in a map of any size") {
     TestMemory memory;
     MappingMap map(memory.memory());

@@ -17,6 +17,7 @@
 #include "allocator/va_heap.hpp"
 #include "allocator/va_space.hpp"
 #include "tests/allocator/va_heap_fixture.hpp"
+#include "tests/allocator/va_slots_fixture.hpp"
 
 using namespace granule;
 using namespace granule::test;
@@ -24,58 +25,6 @@ using namespace granule::test;
 namespace {
 
 using Code = VaError::Code;
-
-VaLease must(Result<VaLease, VaError> result) {
-    REQUIRE(result.has_value());
-    return *result;
-}
-
-std::vector<VaLease> take(VaHeap& heap, std::size_t count, const VaRequest& request) {
-    std::vector<VaLease> all;
-    for (std::size_t i = 0; i < count; ++i) {
-        all.push_back(must(heap.lease(request)));
-    }
-    return all;
-}
-
-// Handles of slots are small numbers, those of blocks have the highest bit.
-bool in_slot(const VaLease& lease) {
-    return lease.handle != VaHandle::kNone && static_cast<std::uint64_t>(lease.handle) >> 63 == 0;
-}
-
-std::size_t slots_among(const std::vector<VaLease>& leases) {
-    return static_cast<std::size_t>(std::count_if(leases.begin(), leases.end(), in_slot));
-}
-
-// The inside of a heap, where slots can be asked alone. One zone of 2^36 bytes.
-struct Inside {
-    VaSpace space{NodeMemory::process(), {.enabled = true, .least_demand = 0}, true};
-
-    Inside() {
-        REQUIRE(space.partition.open(VaZone::kMain, range(0, 64 * kGiB)));
-        REQUIRE(space.slots.open(VaZone::kMain));
-    }
-    VaLease grown(const VaRequest& request) {
-        VaLease lease;
-        REQUIRE(space.slots.grow(request, lease) == VaSlots::Grown::kTaken);
-        return lease;
-    }
-    void release(const VaLease& lease) {
-        const VaSlots::Place place = space.slots.find(lease.range, lease.handle);
-        REQUIRE(static_cast<bool>(place));
-        space.slots.release(place);
-    }
-    // A block, so that much is in use.
-    void use(std::uint64_t pages) {
-        const VaPartition::Place place =
-            space.partition.find(space.partition.zone(VaZone::kMain), Shape{.pages = pages});
-        REQUIRE(place.hole != nullptr);
-        REQUIRE(space.waits.reserve(1));
-        REQUIRE(space.partition.set_aside(2));
-        space.waits.add(1);
-        space.partition.carve(*place.hole, place.first, place.first + pages, 0);
-    }
-};
 
 }  // namespace
 
@@ -372,35 +321,6 @@ TEST_CASE("zones have slots of their own") {
     CHECK(none.error().code == Code::kOutOfVa);
 }
 
-TEST_CASE("a large range that was given back is kept whole for the next one of nearly its size") {
-    Inside inside;
-    inside.use(std::uint64_t{1} << 22);
-    constexpr unsigned kClass = 16 * 9 + 5;
-    const auto request_of = [](unsigned size_class) {
-        return VaRequest{.size = VaSlotClass::stride_of(size_class) * kPage};
-    };
-    for (unsigned smaller = 0; smaller <= 5; ++smaller) {
-        CAPTURE(smaller);
-        const VaLease large = inside.grown(request_of(kClass));
-        inside.release(large);
-        CHECK(inside.space.slots.free_pages(VaZone::kMain) == VaSlotClass::stride_of(kClass));
-        VaLease next;
-        const VaRequest request = request_of(kClass - smaller);
-        const bool taken =
-            inside.space.slots.take(request, next) || inside.space.slots.grow(request, next) == VaSlots::Grown::kTaken;
-        // Three classes are near enough.
-        CHECK((taken && next.range == sized(large.range.start.raw(), request.size)) == (smaller <= 3));
-        if (taken) {
-            inside.release(next);
-        }
-        CHECK(inside.space.validate());
-        CHECK(inside.space.slots.trim(VaZone::kMain));
-        CHECK(inside.space.slots.free_pages(VaZone::kMain) == 0);
-        CHECK_FALSE(inside.space.slots.trim(VaZone::kMain));
-        CHECK(inside.space.validate());
-    }
-}
-
 TEST_CASE("large ranges that are free in runs are at most a small part of what was in use") {
     Inside inside;
     std::vector<VaLease> leases;
@@ -465,21 +385,4 @@ TEST_CASE("ranges much smaller than their slot have their exact size, in slots w
         CHECK(heap.validate());
     }
     CHECK(heap.stats(VaZone::kMain).allocations == 1);
-}
-
-TEST_CASE("a magazine that runs full and empty keeps every slot once") {
-    VaHeap heap = heap_of(range(0, kGiB), kEagerSlots);
-    std::vector<VaLease> leases = take(heap, 600, {.size = 2 * kPage});
-    for (const std::size_t width : {1U, 5U, 11U, 12U, 13U, 64U, 200U, 600U}) {
-        for (std::size_t begin = 0; begin + width <= leases.size(); begin += width) {
-            for (std::size_t i = begin; i < begin + width; ++i) {
-                REQUIRE(heap.release_checked(leases[i].range, leases[i].handle).has_value());
-            }
-            for (std::size_t i = begin; i < begin + width; ++i) {
-                leases[i] = must(heap.lease({.size = 2 * kPage}));
-            }
-        }
-        REQUIRE(heap.validate());
-        REQUIRE(heap.stats(VaZone::kMain).allocations == 600);
-    }
 }

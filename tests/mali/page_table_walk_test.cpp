@@ -130,6 +130,33 @@ TEST_CASE("walks on another thread see every entry whole while the page table is
     CHECK(torn == 0);
 }
 
+TEST_CASE("walks on another thread see a page that is replaced as it was or as it is, and never a hole") {
+    TableArena arena(1024, Pa{0x8000'6000}, TableArena::Contents::kWindow);
+    PageTable table = make_page_table(arena);
+    const auto generation = [](int round) { return round % 2 == 0 ? 0x1000'0000U : 0x2000'0000U; };
+    REQUIRE(table.map(pages(0x20'0000, 64), Pa{generation(0)}, kData));
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> wrong{0};
+    std::thread walker([&] {
+        for (std::uint64_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
+            const std::uint64_t page = i * 7919 % 64;
+            const Walk walk = table.walk(Va{0x20'0000 + page * kPageBytes});
+            const bool even = walk.attributes == kData && walk.pa == Pa{generation(0) + page * kPageBytes};
+            const bool odd = walk.attributes == kReadOnly && walk.pa == Pa{generation(1) + page * kPageBytes};
+            wrong += walk.mapped && (even || odd) ? 0 : 1;
+        }
+    });
+    bool done = true;
+    for (int round = 0; round < 3000; ++round) {
+        done = done &&
+               table.replace_pages(pages(0x20'0000, 64), Pa{generation(round)}, round % 2 == 0 ? kData : kReadOnly);
+    }
+    stop = true;
+    walker.join();
+    CHECK(done);
+    CHECK(wrong == 0);
+}
+
 TEST_CASE("walks on another thread see whole pages of a batch, and nothing of one that is refused") {
     TableArena arena(1024, Pa{0x8000'6000}, TableArena::Contents::kWindow);
     PageTable table = make_page_table(arena);

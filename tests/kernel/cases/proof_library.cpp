@@ -82,7 +82,9 @@ private:
         const std::uint64_t possible = blocks_of(bos_.of(whole_), kWholeMapping, 0);
         const bool huge_pages_lack = guest_has_huge_pages() && possible != kWholeMapping.size() / kBlock2MBytes;
         if (blocks != possible || huge_pages_lack) {
-            throw ProbeError(fmt::format("the mapping is of {} leaves of 2 MiB before the call", blocks));
+            throw ProbeError(
+                fmt::format("the mapping is of {} leaves of 2 MiB before the call; its pages allow {}, huge pages {}",
+                            blocks, possible, kWholeMapping.size() / kBlock2MBytes));
         }
         return *vm_;
     }
