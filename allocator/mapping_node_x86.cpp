@@ -1,23 +1,10 @@
-// What AVX-512 does in a leaf of the mapping tree. Each function names the instructions that it may use, so that none of
-// them gets into what the rest of the library shares (inline functions of headers).
+// What AVX-512 does in a leaf of the mapping tree. Each function names the instructions that it may use.
 #include <cstddef>
 #include <cstdint>
 
 #include "allocator/mapping_node.hpp"
 #include "allocator/sorted_pages.hpp"
-
-#if defined(__x86_64__)
-// GCC 12 takes its own "undefined" vectors, which no lane is taken from, for uninitialised variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-#endif
+#include "mali/x86_intrinsics.hpp"
 
 namespace granule {
 

@@ -101,6 +101,7 @@ public:
         return seat;
     }
 
+    // What `expected_leaf` will read.
     void prefetch_hint(std::uint64_t page) const noexcept { hints_.prefetch(page); }
     // Where the page is likely to be found, without a look at the leaf.
     [[nodiscard]] const Leaf* expected_leaf(std::uint64_t page) const noexcept {

@@ -22,11 +22,7 @@ namespace {
     }
 }
 
-}  // namespace
-
 static_assert(sizeof(VaBlock) == 64 || sizeof(void*) != 8, "a block is one cache line");
-
-namespace {
 
 template <class Part>
 [[nodiscard]] Part* make_part(const NodeMemory& memory) noexcept {

@@ -19,8 +19,7 @@
 //
 // Order. The stores of a run are plain stores of the architecture (those of stream_zeros alone may be streaming ones, which
 // stream_fence orders): publish_entry's release and the barriers of TableMemory::make_visible order them as they order
-// single ones. The compiler keeps volatile stores before
-// an atomic release store that follows.
+// single ones. The compiler keeps volatile stores before an atomic release store that follows.
 #pragma once
 
 #include <cstddef>

@@ -1,25 +1,14 @@
-// The paths of x86-64. Each function names the instructions that it may use: the rest of the library runs on every
-// x86-64, and no flag of a file leaks them into what it shares with others (inline functions of headers).
+// The paths of x86-64. Each function names the instructions that it may use.
 #include "mali/entry_run_paths.hpp"
 
 #if defined(GRANULE_ENTRY_RUN_X86)
-
-// GCC 12 takes its own "undefined" vectors, which no lane is taken from, for uninitialised variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "mali/entry_run.hpp"
+#include "mali/x86_intrinsics.hpp"
 
 namespace granule::mali::detail {
 

@@ -274,6 +274,7 @@ private:
     [[nodiscard]] Result<void, TableError> clear_and_unlink(const TablePage& table, std::size_t first,
                                                             const LeafRun& run) noexcept;
     [[nodiscard]] bool are_few_pages(const LeafRun& run) const noexcept;
+    [[nodiscard]] bool can_show(const LeafRun& pages, Pa pa, const LeafAttributes& attributes) const noexcept;
     using AddedPath = std::array<Pa, 4>;  // by level
     template <unsigned kLevel>
     [[nodiscard]] bool is_short(const LeafRun& run) const noexcept;

@@ -227,6 +227,13 @@ template <unsigned kLevel>
            run.start.is_aligned(kPageBytes) && run.start <= last_va_;
 }
 
+// Whether descriptors of such pages can say this.
+[[gnu::always_inline]] inline bool PageTable::can_show(const LeafRun& pages, Pa pa,
+                                                       const LeafAttributes& attributes) const noexcept {
+    return pa.is_aligned(kPageBytes) && pa.raw() <= last_pa_.raw() - (pages.count * kPageBytes - 1) &&
+           (attributes.read || attributes.write);
+}
+
 // What is not done on the shortest way: calls, behind which it would have something left to do.
 [[gnu::noinline]] Result<void, TableError> PageTable::fill_and_show(std::uint64_t* entries, std::size_t count,
                                                                     std::uint64_t descriptor) noexcept {
@@ -252,8 +259,7 @@ template <unsigned kLevel>
 
 // Pages in a table that is there, in a memory with a window: nothing is called but what writes the entries.
 Result<void, TableError> PageTable::map(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
-    if (has_window_ && are_few_pages(run) && pa.is_aligned(kPageBytes) &&
-        pa.raw() <= last_pa_.raw() - (run.count * kPageBytes - 1) && (attributes.read || attributes.write)) {
+    if (has_window_ && are_few_pages(run) && can_show(run, pa, attributes)) {
         const Spot spot = find<kLastLevel, true>(run.start);
         const TablePage table = page_in_window(spot.table);
         const std::size_t first = index_at(run.start, kLastLevel);
@@ -306,8 +312,7 @@ Result<void, TableError> PageTable::unmap(const LeafRun& run) noexcept {
 
 // What stands there is known from the book, and overwritten.
 bool PageTable::replace_pages(const LeafRun& run, Pa pa, const LeafAttributes& attributes) noexcept {
-    if (!has_window_ || !are_few_pages(run) || !pa.is_aligned(kPageBytes) ||
-        pa.raw() > last_pa_.raw() - (run.count * kPageBytes - 1) || (!attributes.read && !attributes.write)) {
+    if (!has_window_ || !are_few_pages(run) || !can_show(run, pa, attributes)) {
         return false;
     }
     const Spot spot = find<kLastLevel, true>(run.start);

@@ -117,20 +117,25 @@ Result<BindReport, BindError> Vm::commit_directly(std::span<const BindRequest> r
     report.serial = BindSerial{next_serial_};
     report.operations = done->operations;
     report.touched = done->touched;
-    const std::span<const BindRequest> others = requests.subspan(1);
-    for (const BindRequest& request : others.first(std::min(kFarAhead - 1, others.size()))) {
-        mappings_.prefetch_way(request.va.start);
+    const auto ask_for_way = [&](std::size_t i) {
+        if (i < requests.size()) {
+            mappings_.prefetch_way(requests[i].va.start);
+        }
+    };
+    const auto ask_for_leaf = [&](std::size_t i) {
+        if (i < requests.size()) {
+            mappings_.prefetch(requests[i].va.start);
+        }
+    };
+    for (std::size_t i = 1; i < kFarAhead; ++i) {
+        ask_for_way(i);
     }
-    for (const BindRequest& request : others.first(std::min(kAhead - 1, others.size()))) {
-        mappings_.prefetch(request.va.start);
+    for (std::size_t i = 1; i < kAhead; ++i) {
+        ask_for_leaf(i);
     }
     for (std::size_t i = 0; i < requests.size(); ++i) {
-        if (requests.size() - i > kFarAhead) {
-            mappings_.prefetch_way(requests[i + kFarAhead].va.start);
-        }
-        if (requests.size() - i > kAhead) {
-            mappings_.prefetch(requests[i + kAhead].va.start);
-        }
+        ask_for_way(i + kFarAhead);
+        ask_for_leaf(i + kAhead);
         follow_directly(requests[i], report, time_ns);
     }
     mappings_.settle();

@@ -288,16 +288,13 @@ bool SoftAddressSpace::run_directly(const BindRequest& request, DirectChange& ch
     const VaRange& va = request.va;
     if (request.kind == BindRequest::Kind::kUnmap) {
         // Mostly what was mapped as a whole goes as a whole, and nothing need be read.
-        if (pages_of(va).count <= mali::kTableEntries && table_->unmap(pages_of(va)).has_value()) {
-            ++change.operations;
-            change.touched = change.touched.hull(va);
-            return true;
-        }
         const std::uint64_t before = table_->leaf_counts().pages_4k;
-        bool begun = false;
-        const int error = clear(va, begun);
-        assert(error == 0);
-        static_cast<void>(error);
+        if (pages_of(va).count > mali::kTableEntries || !table_->unmap(pages_of(va)).has_value()) {
+            bool begun = false;
+            const int error = clear(va, begun);
+            assert(error == 0);
+            static_cast<void>(error);
+        }
         if (table_->leaf_counts().pages_4k == before) {
             return true;
         }
